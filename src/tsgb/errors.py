@@ -1,0 +1,62 @@
+"""What can go wrong, shaped by the decision the caller has to take.
+
+    TsgbError
+    ├── UserError            a person must change something: printed as one sentence, no traceback
+    │   ├── SettingsError    a setting, flag or configuration file is wrong
+    │   ├── InputError       a file or record that a person brought is wrong; names the place
+    │   └── ModelError       the model brought cannot be used here (no chat template, wrong layers, …)
+    ├── StorageError         the store did not do what was asked
+    │   ├── Missing          the object is not there
+    │   ├── Conflict         compare-and-set found another value, or a create-only name is taken
+    │   ├── Corrupt          bytes are not those that the manifest promises
+    │   └── NoSpace          the disk or quota is full; what was committed before is whole
+    └── Fenced               another writer owns the run now: stop, delete nothing
+
+Anything else is a bug and keeps its traceback.
+"""
+
+from __future__ import annotations
+
+
+class TsgbError(Exception):
+    """Every failure this package raises on purpose."""
+
+
+class UserError(TsgbError):
+    """A person must change something; the text is one sentence: the value, the place, the cure."""
+
+
+class SettingsError(UserError):
+    """A setting, flag or configuration file is wrong."""
+
+
+class InputError(UserError):
+    """A file or record that a person brought is wrong."""
+
+
+class ModelError(UserError):
+    """A model that a person brought cannot be used here."""
+
+
+class StorageError(TsgbError):
+    """The store did not do what was asked of it."""
+
+
+class Missing(StorageError):
+    """The object asked for is not there."""
+
+
+class Conflict(StorageError):
+    """Compare-and-set found another value, or a create-only name is already taken."""
+
+
+class Corrupt(StorageError):
+    """The bytes are not those that the manifest promises."""
+
+
+class NoSpace(StorageError):
+    """The disk or quota is full; everything committed before is whole."""
+
+
+class Fenced(TsgbError):
+    """Another writer owns the run now: stop, and delete nothing."""
