@@ -1,0 +1,377 @@
+"""What can be turned, where a value comes from, and what is refused.
+
+Later places win: defaults < preset < `tsgb.toml` < `.env` < `TSGB_SECTION__FIELD` in the environment < flags.
+A key that does not exist is refused with the nearest one that does. Secrets are apart from the settings, so that
+settings can be shown and stored whole. Nothing here reads a model, a run or the network.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections import ChainMap
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic.fields import FieldInfo
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from tsgb.errors import SettingsError
+
+DEFAULT_FILE = Path("tsgb.toml")
+"""The settings file that is read when no other is named, if it exists."""
+
+PRESETS: dict[str, dict[str, object]] = {
+    "smoke": {
+        "run.rounds": 1,
+        "rollout.scenarios_per_round": 16,
+        "breaker.steps": 12,
+        "attacker.iterations": 1,
+        "evaluation.benign": 16,
+        "evaluation.attacked": 16,
+        "evaluation.harmful": 8,
+    },
+    "default": {},
+    "thorough": {
+        "run.rounds": 4,
+        "rollout.scenarios_per_round": 192,
+        "attacker.iterations": 8,
+        "evaluation.benign": 384,
+        "evaluation.attacked": 768,
+        "evaluation.harmful": 192,
+    },
+}
+"""Settings by dotted key that a preset puts in place of the defaults."""
+
+
+def _split_commas(value: object) -> object:
+    return value.strip("[] ").split(",") if isinstance(value, str) else value
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Layers = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_split_commas), Field(min_length=1)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+class RunSettings(_Section):
+    """The run as a whole."""
+
+    name: str = Field("local", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    """Name of the run; the same name goes on where it stopped."""
+    preset: Literal["smoke", "default", "thorough"] = "default"
+    """How much work a run is, wherever nothing more precise is said."""
+    seed: NonNegativeInt = 0
+    """Seed from which every other seed of the run is derived."""
+    rounds: PositiveInt = 2
+    """Rounds of self-play."""
+    episodes: PositiveInt | None = None
+    """Attack episodes a round; not set: as many as the other settings ask for."""
+    processes: PositiveInt = 2
+    """Processes that work side by side on this machine, one thread each."""
+    steps_between_checkpoints: PositiveInt = 20
+    """Optimizer steps between two checkpoints; so much work at most is repeated after a kill."""
+
+
+class StorageSettings(_Section):
+    """Where a run is kept."""
+
+    root: str = "runs"
+    """Folder that holds the runs."""
+
+
+class ModelSettings(_Section):
+    """The agent that is hardened."""
+
+    path: str = ""
+    """Folder or hub id of a causal LM with a chat template; empty: the shipped surrogate."""
+    adapter: str = ""
+    """Folder of a PEFT adapter to begin from; empty: none."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the frozen base."""
+
+
+class RolloutSettings(_Section):
+    """How scenarios are played."""
+
+    scenarios_per_round: PositiveInt = 96
+    """Scenarios played a round for the breaker and retain sets."""
+    group_size: int = Field(8, ge=2)
+    """Attacks on one scenario whose rewards are compared with each other."""
+    max_turns: PositiveInt = 6
+    """Turns of the agent after which a dialogue ends."""
+    max_new_tokens: PositiveInt = 56
+    """Tokens the agent may say in one turn."""
+    batch_size: PositiveInt = 96
+    """Dialogues generated together."""
+
+
+class BreakerSettings(_Section):
+    """How circuits are broken: the defender's adapter and its losses."""
+
+    rank: PositiveInt = 16
+    """Rank of the defender's LoRA adapter."""
+    alpha: PositiveFloat = 32
+    """Scale of the defender's LoRA adapter."""
+    learning_rate: PositiveFloat = 5e-3
+    """Highest learning rate of AdamW."""
+    steps: PositiveInt = 240
+    """Optimizer steps a round."""
+    breaker_batch: PositiveInt = 12
+    """Breaker examples in a step."""
+    retain_batch: PositiveInt = 32
+    """Retain examples in a step."""
+    twin_batch: NonNegativeInt = 12
+    """Twin examples in a step."""
+    rerouting_alpha: NonNegativeFloat = 10.0
+    """Weight that moves from the rerouting loss to the retain loss as training goes on."""
+    twin_weight: NonNegativeFloat = 1.0
+    """Weight of the twin loss; 0 leaves it out."""
+    init_std: NonNegativeFloat = 0.02
+    """Standard deviation of LoRA's B at the start; at 0 rerouting cannot begin."""
+    target_layers: Layers = (2, 3)
+    """Hidden states that are rerouted, counted as transformers counts them: 0 is the embedding."""
+    adapter_layers: Layers = (0, 1, 2)
+    """Blocks that carry the adapter, counted from 0."""
+
+
+class AttackerSettings(_Section):
+    """How the attacker learns."""
+
+    iterations: NonNegativeInt = 4
+    """GRPO steps a round; 0 leaves the policy as it is."""
+    learning_rate: PositiveFloat = 5e-3
+    """Learning rate of AdamW."""
+    rank: PositiveInt = 8
+    """Rank of the attacker's LoRA adapter."""
+    temperature: PositiveFloat = 1.0
+    """Temperature at which attacks are sampled."""
+    mutation_rounds: NonNegativeInt = 2
+    """Times that the best attacks known are mutated a round."""
+
+
+class GateSettings(_Section):
+    """What a round must keep to be accepted."""
+
+    max_utility_drop: Share = 0.05
+    """Share of the user's tasks that may be lost against the base."""
+    max_asr: Share = 0.1
+    """Share of held-out attacks that may succeed."""
+    max_over_refusal: Share = 0.1
+    """Share of legitimate requests that may be refused."""
+
+
+class EvaluationSettings(_Section):
+    """How many held-out scenarios a round is judged on."""
+
+    benign: PositiveInt = 96
+    """Scenarios without an attack."""
+    attacked: PositiveInt = 192
+    """Scenarios with an injection, a jailbreak or a prefill."""
+    harmful: PositiveInt = 48
+    """Plain harmful requests."""
+
+
+class Settings(BaseSettings):
+    """Every setting; built alone it holds the defaults, `load_settings` asks the other places too."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        env_prefix="TSGB_",
+        env_nested_delimiter="__",
+        env_ignore_empty=True,
+        enable_decoding=False,
+    )
+
+    run: RunSettings = RunSettings()
+    storage: StorageSettings = StorageSettings()
+    model: ModelSettings = ModelSettings()
+    rollout: RolloutSettings = RolloutSettings()
+    breaker: BreakerSettings = BreakerSettings()
+    attacker: AttackerSettings = AttackerSettings()
+    gates: GateSettings = GateSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Take only what is given: `load_settings` has already asked every place."""
+        return (init_settings,)
+
+    @model_validator(mode="after")
+    def _rerouting_reaches_its_targets(self) -> Self:
+        lowest, first = min(self.breaker.target_layers), min(self.breaker.adapter_layers)
+        if lowest <= first:
+            raise ValueError(
+                f"breaker.target_layers begin at {lowest} but breaker.adapter_layers begin at {first}, "
+                f"so the adapter cannot move them; target {first + 1} or higher, or begin the adapter lower"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _episodes_fill_a_group(self) -> Self:
+        episodes, group = self.run.episodes, self.rollout.group_size
+        if episodes is not None and episodes < group:
+            raise ValueError(
+                f"run.episodes is {episodes} but rollout.group_size is {group}, so no group of attacks is complete; "
+                f"ask for {group} episodes or more, or for smaller groups"
+            )
+        return self
+
+
+class Secrets(BaseSettings):
+    """What must never be shown or stored, by the names other tools know; read from the environment, then `.env`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="ignore", use_attribute_docstrings=True, env_file=".env", env_ignore_empty=True
+    )
+
+    vast_api_key: SecretStr | None = None
+    """Key of the Vast.ai account that rents instances."""
+    rclone_webdav_url: SecretStr | None = None
+    """Address of the WebDAV store for checkpoints."""
+    rclone_webdav_user: SecretStr | None = None
+    """User name for the WebDAV store."""
+    rclone_webdav_pass: SecretStr | None = None
+    """Password for the WebDAV store."""
+    aws_access_key_id: SecretStr | None = None
+    """Key id for S3 and for renting AWS instances."""
+    aws_secret_access_key: SecretStr | None = None
+    """Secret that belongs to the key id."""
+    aws_session_token: SecretStr | None = None
+    """Token of a temporary AWS login."""
+    aws_default_region: SecretStr | None = None
+    """Region of the bucket and the instances."""
+
+
+def load_settings(path: Path | None = None, overrides: Mapping[str, object] | None = None) -> Settings:
+    """Settings from every place; flags are `overrides` by dotted key (None: not given); raises SettingsError."""
+    return resolve_settings(path, overrides)[0]
+
+
+def resolve_settings(
+    path: Path | None = None, overrides: Mapping[str, object] | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """Settings as `load_settings` has them, and for each dotted key the place its value comes from."""
+    places = _places(path, overrides or {})
+    values = ChainMap(*places.values())
+    origin = {key: next(place for place, given in places.items() if key in given) for key in values}
+    try:
+        settings = Settings(**_nested(values))
+    except ValidationError as error:
+        raise SettingsError(_sentence(error, origin)) from error
+    return settings, {key: origin.get(key, "default") for key in setting_fields()}
+
+
+def setting_fields() -> dict[str, FieldInfo]:
+    """Every setting's declaration by dotted key, in the order of the sections."""
+    return {
+        f"{section}.{name}": field
+        for section, holder in Settings.model_fields.items()
+        if isinstance(holder.default, _Section)
+        for name, field in type(holder.default).model_fields.items()
+    }
+
+
+def setting_values(settings: Settings) -> dict[str, object]:
+    """Every setting's value by dotted key."""
+    return dict(_flat(settings.model_dump()))
+
+
+def _places(path: Path | None, overrides: Mapping[str, object]) -> dict[str, dict[str, object]]:
+    """What each place says by dotted key, the winning place first."""
+    flags = {key: value for key, value in overrides.items() if value is not None}
+    _refuse_unknown(flags, setting_fields(), "the flags")
+    file = path or DEFAULT_FILE
+    places: dict[str, dict[str, object]] = {
+        "flag": flags,
+        "environment": _variables(EnvSettingsSource(Settings), "the environment"),
+        ".env": _variables(DotEnvSettingsSource(Settings, env_file=".env"), ".env"),
+        str(file): _file(file, required=path is not None),
+    }
+    preset = ChainMap(*places.values()).get("run.preset", "default")
+    return places | {f"preset {preset}": PRESETS.get(str(preset), {})}
+
+
+def _file(path: Path, *, required: bool) -> dict[str, object]:
+    if not required and not path.exists():
+        return {}
+    try:
+        values = dict(_flat(tomllib.loads(path.read_text(encoding="utf-8"))))
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be read ({error.strerror}); name a settings file that exists") from error
+    except ValueError as error:
+        raise SettingsError(f"{path} is not TOML: {error}; correct it there") from error
+    _refuse_unknown(values, setting_fields(), str(path))
+    return values
+
+
+def _variables(source: EnvSettingsSource, place: str) -> dict[str, object]:
+    known = ["TSGB_" + key.replace(".", "__").upper() for key in setting_fields()]
+    given = [name.upper() for name in source.env_vars if name.upper().startswith("TSGB_")]
+    _refuse_unknown(given, known, place)
+    return dict(_flat(source()))
+
+
+def _refuse_unknown(given: Iterable[str], known: Iterable[str], place: str) -> None:
+    names = list(known)
+    for name in given:
+        if name not in names:
+            nearest = get_close_matches(name, names, n=1, cutoff=0)[0]
+            raise SettingsError(f"{name} in {place} is not a setting; the nearest is {nearest}")
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _nested(values: Mapping[str, object]) -> dict[str, Any]:
+    sections: dict[str, Any] = {}
+    for key, value in values.items():
+        section, name = key.split(".")
+        sections.setdefault(section, {})[name] = value
+    return sections
+
+
+def _sentence(error: ValidationError, origin: Mapping[str, str]) -> str:
+    """The first mistake as one sentence: the value, the place and what is allowed."""
+    first = error.errors()[0]
+    if first["type"] == "value_error":
+        return str(first["ctx"]["error"])
+    key = ".".join(str(part) for part in first["loc"][:2])
+    allowed = first["msg"].removeprefix("Input ")
+    return f"{key} is {first['input']!r} ({origin[key]}), but {allowed}; change it there"
