@@ -1,0 +1,1 @@
+"""A frozen base with its adapters, and dialogues as the tokens it reads: what breakers, rollouts and guards share."""
