@@ -340,7 +340,7 @@ def _variables(source: EnvSettingsSource, place: str) -> dict[str, object]:
     known = ["TSGB_" + key.replace(".", "__").upper() for key in setting_fields()]
     given = [name.upper() for name in source.env_vars if name.upper().startswith("TSGB_")]
     _refuse_unknown(given, known, place)
-    return dict(_flat(source()))
+    return {key: value for key, value in _flat(source()) if key in setting_fields()}
 
 
 def _refuse_unknown(given: Iterable[str], known: Iterable[str], place: str) -> None:
