@@ -1,0 +1,59 @@
+"""One way to write a record as bytes and one way to read it back.
+
+Equal records give equal bytes (sorted keys), which create-only writes and compare-and-set rely on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from tsgb.errors import Corrupt, InputError
+from tsgb.records.run import SCHEMA, StoredRecord
+
+AnyRecord = TypeVar("AnyRecord", bound=StoredRecord)
+
+
+def encode(record: StoredRecord) -> bytes:
+    """Write a record as JSON for people and programs; raises ValueError for NaN and infinity."""
+    text = json.dumps(record.model_dump(), sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
+def decode(kind: type[AnyRecord], data: bytes, key: str) -> AnyRecord:
+    """Read a record back; raises InputError for one of a newer program, Corrupt for anything else that does not fit."""
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        version = _version(data)
+        if version > SCHEMA:
+            cure = "install the newer tsgb that wrote it"
+            raise InputError(f"{key} has schema {version}, this program reads up to {SCHEMA}; {cure}.") from None
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "the whole"
+        raise Corrupt(f"{key} is not a valid {kind.__name__}: {place}: {first['msg']}.") from None
+
+
+def digest_of(data: bytes) -> str:
+    """Return the SHA-256 of some bytes, in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal, without loading it whole."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _version(data: bytes) -> int:
+    """Find the schema number of a record that could not be read; 0 if there is none."""
+    try:
+        content = json.loads(data)
+    except ValueError:
+        return 0
+    version = content.get("schema") if isinstance(content, dict) else None
+    return version if isinstance(version, int) else 0

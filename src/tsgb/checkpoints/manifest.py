@@ -1,0 +1,44 @@
+"""What a commit promises: which files, how long, with which hashes; and whether it keeps its promise.
+
+Tensor formats notice a missing tail but not a flipped bit, so every file is hashed on the way in and on the way out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tsgb.checkpoints.encoding import decode, digest_of, digest_of_file
+from tsgb.checkpoints.layout import MANIFEST, commit_key
+from tsgb.errors import Corrupt
+from tsgb.records.run import FileEntry, Manifest
+from tsgb.storage import Store
+
+
+def describe(folder: Path) -> dict[str, FileEntry]:
+    """Say what a manifest will promise of the files in `folder`, by their paths inside it."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _entry(path) for path in paths}
+
+
+def verify(path: Path, promised: FileEntry, name: str) -> None:
+    """Raise Corrupt, naming the file with what was expected and found, unless it is as the manifest promises."""
+    found = _entry(path)
+    if found != promised:
+        expected = f"{promised.size} bytes, sha256 {promised.sha256}"
+        raise Corrupt(f"{name} should be {expected}, but is {found.size} bytes, sha256 {found.sha256}.")
+
+
+def read_manifest(store: Store, run: str, commit: str, digest: str | None = None) -> Manifest:
+    """Read the manifest of a commit; raises Missing, or Corrupt if it is another's or has not the `digest` given."""
+    key = commit_key(run, commit, MANIFEST)
+    data = store.get(key)
+    if digest is not None and digest_of(data) != digest:
+        raise Corrupt(f"{key} should have sha256 {digest}, but has {digest_of(data)}.")
+    manifest = decode(Manifest, data, key)
+    if (manifest.run, manifest.commit) != (run, commit):
+        raise Corrupt(f"{key} should describe {run}/{commit}, but describes {manifest.run}/{manifest.commit}.")
+    return manifest
+
+
+def _entry(path: Path) -> FileEntry:
+    return FileEntry(size=path.stat().st_size, sha256=digest_of_file(path))
