@@ -1,0 +1,118 @@
+"""Episodes spread over processes: two torch processes of one thread each beat one process of two threads.
+
+Scenarios are cut into chunks of fixed size and a chunk's outcome depends on nothing else, so the trajectories are the same
+whatever the number of processes. Chunk 0 is played here, chunk 1 by the first helper, and so on in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import torch
+
+from tsgb.environments.registry import environment
+from tsgb.models.loading import Base, load_adapter, load_base
+from tsgb.records.dialogue import Scenario, Trajectory
+from tsgb.rollouts.engines.base import Sampling
+from tsgb.rollouts.engines.hf import HFEngine
+from tsgb.rollouts.play import play
+
+CHUNK = 128
+
+
+@dataclass(frozen=True)
+class Target:
+    """Who plays: the base, or the base with the adapter in a folder. The folder is the adapter's name and never changes."""
+
+    name: str = "base"
+    folder: Path | None = None
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where episodes are played: everything a helper process needs to know."""
+
+    model: str
+    dtype: str = "float32"
+    environment: str = "office"
+    max_turns: int = 6
+    batch_size: int = 96
+    max_new_tokens: int = 56
+
+
+class Players:
+    """Plays scenarios with this process and `processes - 1` helpers; a context manager that ends them."""
+
+    def __init__(self, stage: Stage, *, processes: int = 1) -> None:
+        self.stage, self.helpers = stage, processes - 1
+        self._pool: ProcessPoolExecutor | None = None
+
+    @property
+    def engine(self) -> HFEngine:
+        """This process's own engine."""
+        return _engine(self.stage)
+
+    @property
+    def base(self) -> Base:
+        """This process's own frozen base."""
+        return _base(self.stage.model, self.stage.dtype)
+
+    def play(self, scenarios: Sequence[Scenario], target: Target = Target()) -> list[Trajectory]:
+        """One judged trajectory for each scenario, in order."""
+        chunks = [scenarios[at : at + CHUNK] for at in range(0, len(scenarios), CHUNK)]
+        sent = {index: self._send(chunk, target) for index, chunk in enumerate(chunks) if index % (self.helpers + 1)}
+        played = [
+            sent[i].result() if i in sent else play_chunk(self.stage, chunk, target) for i, chunk in enumerate(chunks)
+        ]
+        return [trajectory for chunk in played for trajectory in chunk]
+
+    def _send(self, chunk: Sequence[Scenario], target: Target) -> Future[list[Trajectory]]:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(self.helpers, get_context("spawn"), torch.set_num_threads, (1,))
+        return self._pool.submit(play_chunk, self.stage, chunk, target)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+
+def play_chunk(stage: Stage, scenarios: Sequence[Scenario], target: Target) -> list[Trajectory]:
+    """Play a chunk in this process, whose base and adapters stay loaded."""
+    adapter = _adapter(stage.model, stage.dtype, target.name, target.folder) if target.folder else None
+    trajectories = play(
+        _engine(stage),
+        environment(stage.environment),
+        scenarios,
+        adapter=adapter,
+        sampling=Sampling(max_new_tokens=stage.max_new_tokens),
+        max_turns=stage.max_turns,
+    )
+    return [trajectory.model_copy(update={"target": target.name}) for trajectory in trajectories]
+
+
+@cache
+def _base(model: str, dtype: str) -> Base:
+    return load_base(model, dtype=dtype)
+
+
+@cache
+def _engine(stage: Stage) -> HFEngine:
+    return HFEngine(_base(stage.model, stage.dtype), batch_size=stage.batch_size)
+
+
+@cache
+def _adapter(model: str, dtype: str, name: str, folder: Path) -> str:
+    load_adapter(_base(model, dtype), name, folder)
+    return name

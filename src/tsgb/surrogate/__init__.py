@@ -1,0 +1,4 @@
+"""Tiny agents trained from scratch: the embedded default, the black box for transfer, the models that tests play with.
+
+They are built by one command from nothing but a seed, so the project needs no download to run whole.
+"""
