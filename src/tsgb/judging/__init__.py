@@ -1,0 +1,1 @@
+"""What happened in a trajectory: tool calls, refusals, verdicts, how sure a rate is; pure, shared by all that ask."""
