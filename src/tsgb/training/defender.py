@@ -1,0 +1,164 @@
+"""Training the defender's adapter by circuit breakers: step by step, resumable at every step.
+
+    with Defender(base, examples, plan) as defender:
+        for report in train(defender, save=publish, every=20): ...
+
+Promises: from a saved state the training goes on to the same bits, whatever number of processes works on it.
+Leaves out: storage; `save` gets a folder and does with it what it likes.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Self
+
+from tsgb.breakers.examples import Example
+from tsgb.breakers.schedule import coefficients, learning_rate
+from tsgb.models.loading import Base
+from tsgb.training.engine import Engine, fresh_adapter
+from tsgb.training.optimizer import AdapterOptimizer, OptimizerState
+from tsgb.training.plan import TrainingPlan, by_stratum, digest
+from tsgb.training.state import load_state, save_state
+from tsgb.training.step import PartGradient
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one optimizer step saw, before it moved the adapter."""
+
+    step: int
+    """Finished steps, this one included."""
+    total: int
+    """Steps of the whole training."""
+    rerouting: float
+    """Mean ReLU(cos) over rerouted tokens and layers."""
+    retain: float
+    """Mean distance from the frozen model over retained tokens and layers."""
+    twin: float
+    """Mean twin loss over continuation tokens, in nats."""
+    cosine: float
+    """Mean cosine with the frozen model over rerouted tokens and layers."""
+    gradient_norm: float
+    """Norm of the gradient before clipping."""
+    tokens: int
+    """Tokens that the hardened model read."""
+    learning_rate: float
+    """Learning rate of this step."""
+    rerouting_weight: float
+    """The paper's α(1 − t/2T)."""
+    retain_weight: float
+    """The paper's αt/2T."""
+    warning: str = ""
+    """What a person should look at, if anything."""
+
+
+class Defender:
+    """A fresh adapter on a frozen base, trained step by step; close it (or use `with`) to end its helper processes."""
+
+    def __init__(
+        self, base: Base, examples: Sequence[Example], plan: TrainingPlan, *, name: str = "guard", processes: int = 1
+    ) -> None:
+        strata = by_stratum(examples)
+        fresh_adapter(base, name, plan)
+        self.plan, self.name = plan, name
+        self.digest = digest(plan, strata, base.digest)
+        self._optimizer = AdapterOptimizer(base, name, betas=plan.betas, clip=plan.clip)
+        self._engine = Engine(base, name, plan, strata, processes=processes)
+
+    @property
+    def steps(self) -> int:
+        """Finished steps."""
+        return self._optimizer.steps
+
+    def step(self) -> StepReport:
+        """Take one optimizer step and say what it saw."""
+        step, plan = self.steps, self.plan
+        parts = self._engine.gradients(step, self._optimizer.vector.detach())
+        rate = learning_rate(step, plan.steps, plan.learning_rate)
+        gradient = parts[0].gradient
+        for part in parts[1:]:
+            gradient = gradient + part.gradient
+        norm = self._optimizer.step(gradient, rate)
+        return _report(plan, step, parts, norm, rate)
+
+    def state(self) -> OptimizerState:
+        """A copy of everything that the rest of the training depends on."""
+        return self._optimizer.state()
+
+    def load(self, state: OptimizerState) -> None:
+        """Go on from a state of this training."""
+        self._optimizer.load(state)
+
+    def save(self, folder: Path) -> None:
+        """Write the state to a folder, as `training.state` lays it out."""
+        save_state(self.state(), folder, name=self.name, digest=self.digest)
+
+    def restore(self, folder: Path) -> None:
+        """Go on from a saved state; raises `InputError` when it belongs to another plan, base or example set."""
+        self.load(load_state(folder, name=self.name, digest=self.digest))
+
+    def close(self) -> None:
+        """End the helper processes."""
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def train(
+    defender: Defender, *, save: Callable[[int, Path], None] | None = None, every: int = 20
+) -> Iterator[StepReport]:
+    """The steps that are left; `save(step, folder)` is called after every `every`-th and the last, folder in hand."""
+    while defender.steps < defender.plan.steps:
+        report = defender.step()
+        if save is not None and (report.step % every == 0 or report.step == report.total):
+            with TemporaryDirectory() as folder:
+                defender.save(Path(folder))
+                save(report.step, Path(folder))
+        yield report
+
+
+def rerouting_started(cosine: float) -> bool:
+    """Whether the mean cosine has left 1, the stationary point at which a training with B = 0 rests."""
+    return cosine <= 0.9
+
+
+def _report(plan: TrainingPlan, step: int, parts: Sequence[PartGradient], norm: float, rate: float) -> StepReport:
+    sums: defaultdict[str, float] = defaultdict(float)
+    for key, value in (item for part in parts for item in part.sums.items()):
+        sums[key] += value
+    means = {kind: sums[kind] / max(1, sums[f"{kind}_count"]) for kind in ("breaker", "retain", "twin")}
+    cosine = sums["cosine"] / max(1, sums["breaker_count"])
+    late = step + 1 == ceil(0.4 * plan.steps) and bool(sums["breaker_count"])
+    return StepReport(
+        step=step + 1,
+        total=plan.steps,
+        rerouting=means["breaker"],
+        retain=means["retain"],
+        twin=means["twin"],
+        cosine=cosine,
+        gradient_norm=norm,
+        tokens=int(sums["tokens"]),
+        learning_rate=rate,
+        rerouting_weight=coefficients(step, plan.steps, plan.alpha)[0],
+        retain_weight=coefficients(step, plan.steps, plan.alpha)[1],
+        warning=_stuck(plan, cosine) if late and not rerouting_started(cosine) else "",
+    )
+
+
+def _stuck(plan: TrainingPlan, cosine: float) -> str:
+    return (
+        f"Rerouting has not started: after 40 % of the steps the mean cosine is still {cosine:.3f}; "
+        f"raise init_std (now {plan.init_std}) or learning_rate (now {plan.learning_rate})."
+    )

@@ -1,0 +1,134 @@
+"""What a training does, and which examples each of its steps draws.
+
+Promises: `draw` is a pure function of the plan, the examples and the step, so a resumed run needs one integer; within a
+stratum no example comes twice before all have come; over the whole training strata come in exactly their shares.
+Leaves out: how many processes share the work; that changes no bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count, islice
+from random import Random
+
+from pydantic import Field
+
+from tsgb.breakers.examples import KINDS, Example, Kind, dump_examples
+from tsgb.errors import InputError
+from tsgb.records.base import Record
+
+
+class TrainingPlan(Record):
+    """Everything that decides the bits of a defender's training, beside the base model and the examples."""
+
+    steps: int = Field(240, ge=1)
+    """Optimizer steps of the whole training; the schedules stretch over them."""
+    breaker_batch: int = Field(12, ge=0)
+    """Breaker examples in a step."""
+    retain_batch: int = Field(32, ge=0)
+    """Retain examples in a step."""
+    twin_batch: int = Field(12, ge=0)
+    """Twin examples in a step."""
+    stratum_weights: dict[str, float] = {}
+    """Weight of each stratum among those of its kind; a stratum that is not named weighs 1."""
+    layers: tuple[int, ...] = (2, 3)
+    """Layers that are rerouted, as `breakers.representations` numbers them."""
+    retain_layers: tuple[int, ...] = (2, 3, -1)
+    """Layers at which retained dialogues are held; -1 is the last hidden state."""
+    alpha: float = Field(10.0, gt=0)
+    """The paper's α: scale of all three losses."""
+    twin_weight: float = Field(1.0, ge=0)
+    """Weight of the twin loss relative to α, the same at every step."""
+    twin_hard: float = Field(0.0, ge=0, le=1)
+    """Share of cross-entropy on the continuation's own tokens in the twin loss."""
+    rank: int = Field(16, ge=1)
+    """Rank of a fresh adapter."""
+    lora_alpha: float = Field(32.0, gt=0)
+    """LoRA's scale: outputs are multiplied by this over the rank."""
+    adapter_layers: tuple[int, ...] = (0, 1, 2)
+    """Blocks that carry the adapter, counted from 0."""
+    init_std: float = Field(0.02, ge=0)
+    """Deviation of a fresh adapter's B; at 0 rerouting has no gradient to start from."""
+    learning_rate: float = Field(5e-3, gt=0)
+    """Peak learning rate of AdamW."""
+    betas: tuple[float, float] = (0.9, 0.99)
+    """AdamW's decay of the first and second moment."""
+    clip: float = Field(1.0, gt=0)
+    """Largest norm of a step's gradient."""
+    seed: int = 0
+    """Seed of the fresh adapter and of the order of examples."""
+    parts: int = Field(2, ge=1)
+    """Virtual ranks of a step: their gradients are summed in this order, wherever they were computed."""
+    micro_tokens: int = Field(2048, ge=1)
+    """Most padded tokens in one forward pass."""
+
+    def batch(self, kind: Kind) -> int:
+        """Examples of a kind in one step."""
+        return {"breaker": self.breaker_batch, "retain": self.retain_batch, "twin": self.twin_batch}[kind]
+
+
+Strata = Mapping[str, tuple[Example, ...]]
+
+
+def by_stratum(examples: Iterable[Example]) -> Strata:
+    """Examples grouped by stratum, in the order in which they came; the same example twice in a stratum counts once."""
+    strata: dict[str, dict[str, Example]] = defaultdict(dict)
+    for example in examples:
+        strata[example.stratum][example.id] = example
+    return {name: tuple(members.values()) for name, members in sorted(strata.items())}
+
+
+def draw(plan: TrainingPlan, strata: Strata, step: int) -> tuple[Example, ...]:
+    """The examples of one step (counted from 0); raises `InputError` when a kind that is asked for has none."""
+    return tuple(example for kind in KINDS for example in _draw_kind(plan, strata, step, kind))
+
+
+def digest(plan: TrainingPlan, strata: Strata, base: str = "") -> str:
+    """What a training state belongs to: the plan, the examples and the base model's digest, as one hexadecimal name."""
+    sets = dump_examples(example for members in strata.values() for example in members)
+    return hashlib.sha256(b"\n".join((plan.model_dump_json().encode(), base.encode(), sets))).hexdigest()
+
+
+def _draw_kind(plan: TrainingPlan, strata: Strata, step: int, kind: Kind) -> Iterator[Example]:
+    size = plan.batch(kind)
+    if not size:
+        return
+    slots = _slots(plan, _shares(plan, strata, kind), kind)
+    before, now = slots[: step * size], slots[step * size : (step + 1) * size]
+    for name in sorted(set(now)):
+        used = before.count(name)
+        yield from islice(_from(used, strata[name], f"{plan.seed}/{name}"), now.count(name))
+
+
+def _shares(plan: TrainingPlan, strata: Strata, kind: Kind) -> dict[str, float]:
+    """The share of each stratum of a kind that has examples and weight."""
+    weights = {name: plan.stratum_weights.get(name, 1.0) for name, members in strata.items() if members[0].kind == kind}
+    total = sum(weights.values())
+    if total <= 0:
+        raise InputError(
+            f"The plan wants {plan.batch(kind)} {kind} examples a step but there are none with any weight "
+            f"among the strata {sorted(strata)}; add some, or set {kind}_batch to 0."
+        )
+    return {name: weight / total for name, weight in weights.items() if weight > 0}
+
+
+def _slots(plan: TrainingPlan, shares: Mapping[str, float], kind: Kind) -> list[str]:
+    """The stratum of every slot of the whole training: exact shares (largest remainders), in seeded order."""
+    size = plan.steps * plan.batch(kind)
+    counts = {name: int(share * size) for name, share in shares.items()}
+    by_remainder = sorted(shares, key=lambda name: (counts[name] - shares[name] * size, name))
+    for name in by_remainder[: size - sum(counts.values())]:
+        counts[name] += 1
+    slots = [name for name, number in sorted(counts.items()) for _ in range(number)]
+    Random(f"{plan.seed}/{kind}").shuffle(slots)
+    return slots
+
+
+def _from(used: int, members: Sequence[Example], key: str) -> Iterator[Example]:
+    """One seeded permutation of the members after the other, without the first `used`."""
+    lap, offset = divmod(used, len(members))
+    for number in count(lap):
+        yield from Random(f"{key}/{number}").sample(members, len(members))[offset:]
+        offset = 0
