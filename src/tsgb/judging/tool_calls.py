@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, NoReturn
 from tsgb.records.dialogue import ToolCall
 
 _HERMES = re.compile(r"<tool_call>(.*?)(?:</tool_call>|$)", re.DOTALL)
-_MISTRAL = "[TOOL_CALLS]"
+_MARKER = re.compile(r"<tool_call>|\[TOOL_CALLS\]")
 _LLAMA = "<|python_tag|>"
 _BETWEEN = re.compile(r"[\s;,]*")
 
@@ -51,16 +51,16 @@ def parse(text: str) -> Parsed:
 
 
 def _split(text: str) -> tuple[str, list[str]]:
-    """The words of a text, and the pieces of it that ought to be calls."""
-    if payloads := _HERMES.findall(text):
-        return _HERMES.sub("", text).strip(), payloads
-    if _MISTRAL in text:
-        words, _, payload = text.partition(_MISTRAL)
-        return words.strip(), [payload]
+    """The words of a text, and the pieces of it that ought to be calls; what comes first decides the format."""
     begin = text.lstrip()
     if begin.startswith((_LLAMA, "{")):
         return "", [begin.removeprefix(_LLAMA)]
-    return text, []
+    marker = _MARKER.search(text)
+    if marker is None:
+        return text, []
+    if marker.group() == "[TOOL_CALLS]":
+        return text[: marker.start()].strip(), [text[marker.end() :]]
+    return _HERMES.sub("", text).strip(), _HERMES.findall(text)
 
 
 def _values(payload: str) -> tuple[list[Any], str]:

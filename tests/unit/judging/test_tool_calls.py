@@ -93,4 +93,15 @@ json_values = st.recursive(
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), json_values))
 def test_any_arguments_come_through(arguments: dict[str, object]) -> None:
     text = json.dumps({"name": "pay", "arguments": arguments})
-    assert parse(text) == ("", (ToolCall(name="pay", arguments=arguments),), False)
+    expected = ("", (ToolCall(name="pay", arguments=arguments),), False)
+    assert parse(text) == parse(f"[TOOL_CALLS] [{text}]") == expected
+
+
+@pytest.mark.parametrize("marker", ["<tool_call>", "[TOOL_CALLS]", "<|python_tag|>"])
+def test_a_marker_inside_an_argument_is_only_text(marker: str) -> None:
+    text = json.dumps({"name": "send", "arguments": {"body": marker}})
+    assert (
+        parse(text)
+        == parse(f"[TOOL_CALLS] [{text}]")
+        == ("", (ToolCall(name="send", arguments={"body": marker}),), False)
+    )
