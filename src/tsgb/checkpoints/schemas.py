@@ -1,13 +1,11 @@
 """The written contract with storage, generated from the records: one JSON Schema for each kind of stored object.
 
-`python -m tsgb.checkpoints.schemas checkpoints_schema` writes them anew; a test compares them with the records.
+A test compares them with `checkpoints_schema/`; `pytest tests/contract/test_schemas.py --renew` writes them anew.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 from tsgb.records.base import Record
 from tsgb.records.dialogue import Trajectory
@@ -30,18 +28,6 @@ def render() -> dict[str, str]:
     return {f"v{SCHEMA}/{name}.schema.json": _schema(kind) for name, kind in STORED.items()}
 
 
-def write(folder: Path) -> None:
-    """Write every schema below `folder`."""
-    for name, text in render().items():
-        path = folder / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-
-
 def _schema(kind: type[Record]) -> str:
     content = {"$schema": "https://json-schema.org/draft/2020-12/schema", **kind.model_json_schema(by_alias=True)}
     return json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-
-
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))

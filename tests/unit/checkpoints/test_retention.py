@@ -1,0 +1,71 @@
+"""Old commits go, but never the head, what a finished stage names, or anything by a fenced writer's hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tsgb.checkpoints import Journal, acquire, fetch, retain
+from tsgb.checkpoints.layout import commit_key
+from tsgb.checkpoints.lease import read_head
+from tsgb.errors import Fenced
+from tsgb.storage import LocalStore
+
+from .conftest import PublishStep
+
+
+def commits(store: LocalStore) -> set[str]:
+    return {"/".join(key.split("/")[3:5]) for key in store.list("runs/demo/commits/")}
+
+
+def test_the_last_few_of_each_stage_and_what_finished_stages_name_are_kept(
+    store: LocalStore, publish_step: PublishStep, tmp_path: Path
+) -> None:
+    lease = acquire(store, "demo", "me")
+    train = [publish_step(lease, step, "train").commit for step in range(12)]
+    attack = [publish_step(lease, step, "attack").commit for step in range(3)]
+    Journal(store, "demo").finish(0, "train", {"adapter": {"commit": train[4]}})
+    assert set(retain(store, lease, keep_last=2)) == {*train[:4], *train[5:10], attack[0]}
+    assert commits(store) == {train[4], *train[10:], *attack[1:]}
+    for commit in commits(store):
+        fetch(store, "demo", commit, tmp_path / "back")
+
+
+def test_the_head_is_kept_even_if_a_later_step_exists(store: LocalStore, publish_step: PublishStep) -> None:
+    lease = acquire(store, "demo", "me")
+    publish_step(lease, 7)
+    newest = publish_step(lease, 3)
+    retain(store, lease, keep_last=1)
+    head, _ = read_head(store, "demo")
+    assert head
+    assert head.commit == newest.commit
+    assert newest.commit in commits(store)
+
+
+def test_what_earlier_writers_left_unfinished_is_removed_and_ones_own_is_not(
+    store: LocalStore, publish_step: PublishStep
+) -> None:
+    publish_step(acquire(store, "demo", "me"), 1)
+    store.put_new(commit_key("demo", "e1/r0-train-s2-aaaaaaaa", "adapter.safetensors"), b"torn")
+    lease = acquire(store, "demo", "me")
+    own = publish_step(lease, 2).commit
+    store.put_new(commit_key("demo", "e2/r0-train-s3-bbbbbbbb", "adapter.safetensors"), b"under way")
+    assert "e1/r0-train-s2-aaaaaaaa" in retain(store, lease, keep_last=1)
+    assert commits(store) == {own, "e2/r0-train-s3-bbbbbbbb"}
+
+
+def test_a_fenced_writer_deletes_nothing(store: LocalStore, publish_step: PublishStep) -> None:
+    old = acquire(store, "demo", "old")
+    for step in range(3):
+        publish_step(old, step)
+    acquire(store, "demo", "new")
+    before = store.list("")
+    with pytest.raises(Fenced):
+        retain(store, old, keep_last=1)
+    assert store.list("") == before
+
+
+def test_at_least_one_commit_has_to_be_kept(store: LocalStore) -> None:
+    with pytest.raises(ValueError, match="at least 1, not 0"):
+        retain(store, acquire(store, "demo", "me"), keep_last=0)

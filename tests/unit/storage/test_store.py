@@ -1,0 +1,170 @@
+"""What every store promises, whatever keeps its bytes."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tsgb.errors import Conflict, InputError, Missing
+from tsgb.storage import Store
+
+FORK = multiprocessing.get_context("fork")
+NAMES = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,20}", fullmatch=True)
+KEYS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+
+
+def winners_of(rounds: int, attempt: Callable[[int, int], bool]) -> list[list[int]]:
+    """Let two processes attempt the same thing at the same moment, and say who succeeded in each round."""
+    start, results = FORK.Barrier(2), FORK.SimpleQueue()
+
+    def race(racer: int) -> None:
+        for number in range(rounds):
+            start.wait(timeout=30)
+            if attempt(racer, number):
+                results.put((number, racer))
+        results.put(None)
+
+    racers = [FORK.Process(target=race, args=(racer,)) for racer in range(2)]
+    for racer in racers:
+        racer.start()
+    winners: list[list[int]] = [[] for _ in range(rounds)]
+    for _ in racers:
+        for number, racer in iter(results.get, None):
+            winners[number].append(racer)
+    for racer in racers:
+        racer.join()
+        assert racer.exitcode == 0
+    return winners
+
+
+def test_bytes_come_back_as_they_were_put(store: Store) -> None:
+    store.put_new("runs/demo/data", b"\x00\xff")
+    assert store.get("runs/demo/data") == b"\x00\xff"
+    assert store.exists("runs/demo/data")
+
+
+def test_files_come_back_as_they_were_put(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "source").write_bytes(bytes(range(256)) * 5000)
+    store.put_file("runs/demo/file", tmp_path / "source")
+    store.get_file("runs/demo/file", tmp_path / "new folder" / "copy")
+    assert (tmp_path / "new folder" / "copy").read_bytes() == (tmp_path / "source").read_bytes()
+    assert [path.name for path in (tmp_path / "new folder").iterdir()] == ["copy"]
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(key=KEYS, data=st.binary(max_size=64))
+def test_any_key_of_plain_names_can_be_put_found_and_deleted(store: Store, key: str, data: bytes) -> None:
+    store.put_new(key, data)
+    assert store.get(key) == data
+    assert store.list("") == [key]
+    assert store.list(key[:-1]) == [key]
+    store.delete(key)
+    assert store.list("") == []
+    assert not store.exists(key)
+
+
+@pytest.mark.parametrize(
+    "key", ["", "/etc/passwd", "../up", "a/../b", "a//b", "a/", ".hidden", "a b", "a\n", "é", "a\\b"]
+)
+def test_keys_that_could_leave_the_store_are_refused_by_name(store: Store, key: str) -> None:
+    with pytest.raises(InputError, match="cannot name a stored object"):
+        store.put_new(key, b"")
+
+
+def test_what_is_not_there_is_missing(store: Store, tmp_path: Path) -> None:
+    store.put_new("a/b", b"")
+    for key in ("c", "a", "a/b/c"):
+        with pytest.raises(Missing, match=f"there is no «{key}»"):
+            store.get(key)
+        with pytest.raises(Missing):
+            store.get_file(key, tmp_path / "copy")
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_name_is_written_once_and_the_same_bytes_may_come_again(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "same").write_bytes(b"first")
+    (tmp_path / "other").write_bytes(b"other")
+    store.put_new("key", b"first")
+    store.put_new("key", b"first")
+    store.put_file("key", tmp_path / "same")
+    with pytest.raises(Conflict):
+        store.put_new("key", b"other")
+    with pytest.raises(Conflict):
+        store.put_file("key", tmp_path / "other")
+    assert store.get("key") == b"first"
+
+
+def test_a_key_below_or_above_a_taken_one_is_a_conflict(store: Store) -> None:
+    store.put_new("a/b", b"")
+    with pytest.raises(Conflict):
+        store.put_new("a/b/c", b"")
+    with pytest.raises(Conflict):
+        store.put_new("a", b"")
+
+
+def test_swap_replaces_only_the_bytes_that_were_seen(store: Store) -> None:
+    with pytest.raises(Conflict):
+        store.swap("HEAD", b"never there", b"1")
+    store.swap("HEAD", None, b"1")
+    with pytest.raises(Conflict):
+        store.swap("HEAD", None, b"2")
+    with pytest.raises(Conflict):
+        store.swap("HEAD", b"stale", b"2")
+    store.swap("HEAD", b"1", b"2")
+    assert store.get("HEAD") == b"2"
+
+
+def test_list_is_sorted_and_a_prefix_may_end_within_a_name(store: Store) -> None:
+    for key in ("b/2", "a/10", "a/1", "ab"):
+        store.put_new(key, b"")
+    assert store.list("") == ["a/1", "a/10", "ab", "b/2"]
+    assert store.list("a") == ["a/1", "a/10", "ab"]
+    assert store.list("a/") == ["a/1", "a/10"]
+    assert store.list("nowhere/") == []
+
+
+def test_deleting_twice_is_fine(store: Store) -> None:
+    store.put_new("a/b", b"")
+    store.delete("a/b")
+    store.delete("a/b")
+    assert store.list("") == []
+
+
+def test_of_two_creators_exactly_one_wins(store: Store) -> None:
+    def create(racer: int, number: int) -> bool:
+        try:
+            store.put_new(f"race/{number}", b"by %d" % racer)
+        except Conflict:
+            return False
+        return True
+
+    winners = winners_of(100, create)
+    assert [store.get(f"race/{number}") for number in range(100)] == [b"by %d" % only for (only,) in winners]
+
+
+def test_of_two_swappers_exactly_one_wins(store: Store) -> None:
+    def move(racer: int, number: int) -> bool:
+        try:
+            store.swap(f"HEAD{number // 10}", None if number % 10 == 0 else b"%d" % (number - 1), b"%d" % number)
+        except Conflict:
+            return False
+        return True
+
+    winners = winners_of(100, move)
+    assert [len(names) for names in winners] == [1] * 100
+
+
+def test_writers_and_deleters_of_one_folder_do_not_disturb_each_other(store: Store) -> None:
+    def come_and_go(racer: int, number: int) -> bool:
+        store.put_new(f"folder/below/{racer}", b"%d" % number)
+        there = store.get(f"folder/below/{racer}") == b"%d" % number
+        store.delete(f"folder/below/{racer}")
+        return there
+
+    assert [sorted(names) for names in winners_of(100, come_and_go)] == [[0, 1]] * 100
+    assert store.list("") == []
