@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from multiprocessing import get_context, parent_process
 from threading import Thread
 
@@ -41,7 +41,7 @@ class Engine:
         """The step's parts in their fixed order."""
         remote = {part: self._ask(step, part, vector) for part in range(self._parts) if part % self._processes}
         own = {part: self._worker.gradient(step, part, vector) for part in range(self._parts) if part not in remote}
-        return [own[part] if part in own else _received(remote[part].result()) for part in range(self._parts)]
+        return [own[part] if part in own else self._receive(remote[part]) for part in range(self._parts)]
 
     def close(self) -> None:
         """End the helper processes."""
@@ -50,7 +50,23 @@ class Engine:
 
     def _ask(self, step: int, part: int, vector: Tensor) -> Future[Remote]:
         assert self._pool is not None
-        return self._pool.submit(_remote_gradient, step, part, vector.numpy())
+        try:
+            return self._pool.submit(_remote_gradient, step, part, vector.numpy())
+        except BrokenExecutor as error:
+            raise self._lost() from error
+
+    def _receive(self, future: Future[Remote]) -> PartGradient:
+        try:
+            gradient, sums = future.result()
+        except BrokenExecutor as error:
+            raise self._lost() from error
+        return PartGradient(torch.from_numpy(gradient), sums)
+
+    def _lost(self) -> SettingsError:
+        return SettingsError(
+            f"One of the {self._processes} training processes was ended from outside, most likely for lack of memory; "
+            "set run.processes to 1: the result is the same to the last bit."
+        )
 
     def _helpers(self, base: Base, name: str, plan: TrainingPlan, strata: Strata) -> ProcessPoolExecutor:
         if base.model.device.type != "cpu":
@@ -101,8 +117,3 @@ def _remote_gradient(step: int, part: int, vector: NDArray[np.float32]) -> Remot
     assert _worker is not None
     result = _worker.gradient(step, part, torch.from_numpy(vector))
     return result.gradient.numpy(), result.sums
-
-
-def _received(remote: Remote) -> PartGradient:
-    gradient, sums = remote
-    return PartGradient(torch.from_numpy(gradient), sums)

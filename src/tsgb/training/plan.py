@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from itertools import count, islice
 from random import Random
 
@@ -95,7 +96,7 @@ def _draw_kind(plan: TrainingPlan, strata: Strata, step: int, kind: Kind) -> Ite
     size = plan.batch(kind)
     if not size:
         return
-    slots = _slots(plan, _shares(plan, strata, kind), kind)
+    slots = _slots(tuple(_shares(plan, strata, kind).items()), plan.steps * size, f"{plan.seed}/{kind}")
     before, now = slots[: step * size], slots[step * size : (step + 1) * size]
     for name in sorted(set(now)):
         used = before.count(name)
@@ -114,16 +115,16 @@ def _shares(plan: TrainingPlan, strata: Strata, kind: Kind) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items() if weight > 0}
 
 
-def _slots(plan: TrainingPlan, shares: Mapping[str, float], kind: Kind) -> list[str]:
+@lru_cache(maxsize=8)
+def _slots(shares: tuple[tuple[str, float], ...], size: int, key: str) -> tuple[str, ...]:
     """The stratum of every slot of the whole training: exact shares (largest remainders), in seeded order."""
-    size = plan.steps * plan.batch(kind)
-    counts = {name: int(share * size) for name, share in shares.items()}
-    by_remainder = sorted(shares, key=lambda name: (counts[name] - shares[name] * size, name))
-    for name in by_remainder[: size - sum(counts.values())]:
+    counts = {name: int(share * size) for name, share in shares}
+    by_remainder = sorted(shares, key=lambda item: (counts[item[0]] - item[1] * size, item[0]))
+    for name, _ in by_remainder[: size - sum(counts.values())]:
         counts[name] += 1
     slots = [name for name, number in sorted(counts.items()) for _ in range(number)]
-    Random(f"{plan.seed}/{kind}").shuffle(slots)
-    return slots
+    Random(key).shuffle(slots)
+    return tuple(slots)
 
 
 def _from(used: int, members: Sequence[Example], key: str) -> Iterator[Example]:

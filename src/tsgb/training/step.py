@@ -68,7 +68,7 @@ class PartWorker:
         tokens: Counter[Kind] = Counter()
         for example in drawn:
             tokens[example.kind] += sum(example.mask)
-        return {kind: weights[kind] / (layers[kind] * tokens[kind]) for kind in tokens if tokens[kind]}
+        return {kind: weights[kind] / (layers[kind] * max(1, tokens[kind])) for kind in tokens}
 
     def _loss(self, kind: Kind, batch: Sequence[Example]) -> tuple[Summed, float]:
         """The loss of a micro-batch of one kind; for breakers also the sum of cosines before the ReLU."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 import torch
 
 from tsgb.breakers.examples import Example, dump_examples
-from tsgb.errors import InputError, ModelError
+from tsgb.errors import InputError, ModelError, SettingsError
 from tsgb.models.loading import Base, load_adapter, load_base, save_adapter, using
 from tsgb.training.defender import Defender, StepReport, train
 from tsgb.training.plan import TrainingPlan
@@ -78,11 +79,12 @@ def test_every_saved_part_of_the_state_matters(
 
 def test_saving_is_offered_every_few_steps_and_at_the_end(base: Base, examples: Examples, plan: TrainingPlan) -> None:
     saved: list[tuple[int, list[str]]] = []
+
+    def save(step: int, folder: Path) -> None:
+        saved.append((step, sorted(file.name for file in folder.iterdir())))
+
     with Defender(base, examples, plan) as defender:
-        for _ in train(
-            defender, save=lambda step, at: saved.append((step, sorted(f.name for f in at.iterdir()))), every=5
-        ):
-            pass
+        assert len(list(train(defender, save=save, every=5))) == plan.steps
     files = ["guard.safetensors", "optim_guard.safetensors", "trainer_state.json"]
     assert saved == [(5, files), (10, files), (12, files)]
 
@@ -193,6 +195,17 @@ def test_a_killed_training_leaves_no_helper_behind(
     while _alive(helper) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _alive(helper)
+
+
+def test_a_helper_that_is_killed_ends_the_training_with_a_cure(
+    base: Base, examples: Examples, plan: TrainingPlan
+) -> None:
+    with Defender(base, examples, plan, processes=2) as defender:
+        defender.step()
+        for child in multiprocessing.active_children():
+            child.kill()
+        with pytest.raises(SettingsError, match=r"set run\.processes to 1"):
+            list(train(defender))
 
 
 def _alive(pid: int) -> bool:
