@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import decode, encode
+from tsgb.checkpoints.encoding import decode, digest_of, encode
 from tsgb.checkpoints.layout import head_key, lease_key
 from tsgb.errors import Conflict, Fenced, Missing
-from tsgb.records.run import SCHEMA, Head, Lease
+from tsgb.records.run import SCHEMA, Head, Lease, Manifest
 from tsgb.storage import Store
 
 
@@ -50,10 +50,12 @@ def require_owner(store: Store, lease: Lease) -> tuple[Head, bytes]:
     return head, seen
 
 
-def advance(store: Store, lease: Lease, commit: str, manifest_digest: str) -> None:
+def advance(store: Store, lease: Lease, manifest: Manifest) -> None:
     """Point the head at a commit that is whole; raises Fenced if another writer acquired the run."""
     head, seen = require_owner(store, lease)
-    moved = head.model_copy(update={"seq": head.seq + 1, "commit": commit, "manifest_digest": manifest_digest})
+    digest = digest_of(encode(manifest))
+    commit = {"commit": manifest.commit, "manifest_digest": digest, "parent": manifest.parent}
+    moved = head.model_copy(update={"seq": head.seq + 1, **commit})
     try:
         store.swap(head_key(lease.run), seen, encode(moved))
     except Conflict:
@@ -64,5 +66,6 @@ def advance(store: Store, lease: Lease, commit: str, manifest_digest: str) -> No
 def _taken_over(head: Head | None, owner: str) -> Head:
     nonce = uuid4().hex
     if head is None:
-        return Head(schema=SCHEMA, seq=0, epoch=1, owner=owner, nonce=nonce, commit=None, manifest_digest=None)
+        nothing = {"commit": None, "manifest_digest": None, "parent": None}
+        return Head(schema=SCHEMA, seq=0, epoch=1, owner=owner, nonce=nonce, **nothing)
     return head.model_copy(update={"seq": head.seq + 1, "epoch": head.epoch + 1, "owner": owner, "nonce": nonce})

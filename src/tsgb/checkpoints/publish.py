@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import digest_of, encode
+from tsgb.checkpoints.encoding import encode
 from tsgb.checkpoints.layout import MANIFEST, commit_key
 from tsgb.checkpoints.lease import advance, require_owner
 from tsgb.checkpoints.manifest import describe
@@ -45,7 +45,7 @@ def publish(
         data=dict(data or {}),
     )
     _upload(store, manifest, folder)
-    advance(store, lease, manifest.commit, digest_of(encode(manifest)))
+    advance(store, lease, manifest)
     return manifest
 
 

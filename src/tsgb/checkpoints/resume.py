@@ -1,7 +1,8 @@
 """From a run's head back to files on this machine, every byte checked.
 
-The newest commit is tried first, then its parents, then whatever whole commit of the stage is still listed (retention
-cuts the chain of parents, and so does a manifest that cannot be read). What was skipped, and why, is always said.
+The newest commit is tried first, then its parents, as far back as retention has left them. Only what the head once
+named counts: a whole commit that its writer could not announce any more is not resumed from. What was skipped, and
+why, is always said.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tsgb.checkpoints.layout import MANIFEST, commit_key, commits_prefix, position
+from tsgb.checkpoints.layout import commit_key
 from tsgb.checkpoints.lease import read_head
 from tsgb.checkpoints.manifest import read_manifest, verify
 from tsgb.errors import Corrupt, Missing, StorageError
@@ -30,15 +31,17 @@ class Resumed(NamedTuple):
 
 def resume(store: Store, run: str, round_number: int, stage: str, folder: Path) -> Resumed:
     """Fetch the newest whole commit of a stage into `folder`."""
-    skipped: dict[str, str] = {}
-    for manifest in _manifests(store, run, round_number, stage, skipped):
+    skipped: list[str] = []
+    for manifest in _chain(store, run, skipped):
+        if (manifest.round, manifest.stage) != (round_number, stage):
+            continue
         try:
             _fetch_files(store, manifest, folder)
         except (Missing, Corrupt) as error:
-            skipped[manifest.commit] = _reason(manifest.commit, error)
+            skipped.append(_reason(manifest.commit, error))
         else:
-            return Resumed(manifest, tuple(skipped.values()))
-    return Resumed(None, tuple(skipped.values()))
+            return Resumed(manifest, tuple(skipped))
+    return Resumed(None, tuple(skipped))
 
 
 def latest(store: Store, run: str, round_number: int, stage: str) -> Resumed:
@@ -66,43 +69,21 @@ def _fetch_files(store: Store, manifest: Manifest, folder: Path) -> None:
             Path(unchecked, name).replace(folder / name)
 
 
-def _manifests(store: Store, run: str, round_number: int, stage: str, skipped: dict[str, str]) -> Iterator[Manifest]:
-    """Yield what is readable of a stage: along the chain of parents first, then what is listed, newest first."""
-    seen: set[str] = set()
-    for manifest in _chain(store, run, skipped):
-        seen.add(manifest.commit)
-        if (manifest.round, manifest.stage) == (round_number, stage):
-            yield manifest
-    for commit in _listed(store, run, round_number, stage):
-        if commit not in seen | skipped.keys():
-            try:
-                yield read_manifest(store, run, commit)
-            except (Missing, Corrupt) as error:
-                skipped[commit] = _reason(commit, error)
-
-
-def _chain(store: Store, run: str, skipped: dict[str, str]) -> Iterator[Manifest]:
-    """Yield the head's manifest and those of its parents, as far as they can be read."""
+def _chain(store: Store, run: str, skipped: list[str]) -> Iterator[Manifest]:
+    """Yield the manifests of the head and of its parents, as far as they can be read."""
     head, _ = read_head(store, run)
-    commit, digest = (head.commit, head.manifest_digest) if head else (None, None)
+    commit, digest, parent = (head.commit, head.manifest_digest, head.parent) if head else (None, None, None)
     while commit is not None:
         try:
             manifest = read_manifest(store, run, commit, digest)
         except (Missing, Corrupt) as error:
             if digest or isinstance(error, Corrupt):  # a parent that is missing was removed by retention
-                skipped[commit] = _reason(commit, error)
-            return
-        yield manifest
-        commit, digest = manifest.parent, None
-
-
-def _listed(store: Store, run: str, round_number: int, stage: str) -> list[str]:
-    prefix = commits_prefix(run)
-    keys = [key for key in store.list(prefix) if key.endswith(f"/{MANIFEST}")]
-    commits = [key.removeprefix(prefix).removesuffix(f"/{MANIFEST}") for key in keys]
-    places = {commit: place for commit in commits if (place := position(commit))}
-    ours = [commit for commit, place in places.items() if (place.round, place.stage) == (round_number, stage)]
-    return sorted(ours, key=lambda commit: places[commit], reverse=True)
+                skipped.append(_reason(commit, error))
+            commit = parent
+        else:
+            yield manifest
+            commit = manifest.parent
+        digest = parent = None
 
 
 def _reason(commit: str, error: StorageError) -> str:

@@ -59,6 +59,8 @@ class Head(StoredRecord):
     """The newest commit; none yet at the beginning of a run."""
     manifest_digest: Digest | None
     """SHA-256 of that commit's manifest."""
+    parent: str | None
+    """The commit before it, where to go on should that manifest be damaged."""
 
 
 class Lease(StoredRecord):

@@ -82,12 +82,13 @@ def test_an_owner_that_races_itself_meets_a_conflict(store: LocalStore, publish_
         """The same owner moves the head from a second place."""
 
         def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
-            advance(store, lease, "e1/r0-train-s9-00000000", "0" * 64)
+            advance(store, lease, commit)
             super().swap(key, expected, new)
 
     lease = acquire(store, "demo", "me")
+    commit = publish_step(lease, 1)
     with pytest.raises(Conflict):
-        advance(Doubled(store.root), lease, "e1/r0-train-s1-00000000", "0" * 64)
+        advance(Doubled(store.root), lease, commit)
 
 
 def test_two_owners_of_one_name_are_told_apart(store: LocalStore, publish_step: PublishStep) -> None:

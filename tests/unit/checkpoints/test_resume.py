@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tsgb.checkpoints import acquire, fetch, latest, resume, retain
+from tsgb.checkpoints import acquire, fetch, latest, publish, resume, retain
 from tsgb.checkpoints.layout import MANIFEST, commit_key
+from tsgb.checkpoints.manifest import read_manifest
 from tsgb.errors import Corrupt
 from tsgb.records.run import Manifest
 from tsgb.storage import LocalStore
@@ -85,11 +86,13 @@ def test_a_missing_file_sends_resume_to_the_parent(store: LocalStore, publish_st
 def test_another_commits_manifest_is_no_substitute(store: LocalStore, publish_step: PublishStep) -> None:
     lease = acquire(store, "demo", "me")
     first, second, third = (publish_step(lease, step) for step in (1, 2, 3))
-    shutil.copy(path_of(store, first, MANIFEST), path_of(store, second, MANIFEST))
-    path_of(store, third, MANIFEST).unlink()
+    shutil.copy(path_of(store, first, MANIFEST), path_of(store, third, MANIFEST))
     manifest, skipped = latest(store, "demo", 0, "train")
-    assert manifest == first
-    assert [name.commit in sentence for name, sentence in zip((third, second), skipped, strict=True)] == [True, True]
+    assert manifest == second
+    assert [third.commit in sentence for sentence in skipped] == [True]
+    shutil.copy(path_of(store, first, MANIFEST), path_of(store, second, MANIFEST))
+    with pytest.raises(Corrupt, match=f"should describe demo/{second.commit}, but describes demo/{first.commit}"):
+        read_manifest(store, "demo", second.commit)
 
 
 def test_training_goes_on_after_a_damaged_commit(store: LocalStore, publish_step: PublishStep) -> None:
@@ -100,10 +103,28 @@ def test_training_goes_on_after_a_damaged_commit(store: LocalStore, publish_step
     assert latest(store, "demo", 0, "train") == (again, ())
 
 
-def test_a_pruned_chain_still_leads_to_what_was_kept(store: LocalStore, publish_step: PublishStep) -> None:
+def test_a_chain_ends_quietly_where_retention_cut_it(store: LocalStore, publish_step: PublishStep) -> None:
     lease = acquire(store, "demo", "me")
-    kept = [publish_step(lease, step, "train") for step in range(4)][-1]
-    for step in range(4):
-        publish_step(lease, step, "attack")
-    retain(store, lease, keep_last=1)
-    assert latest(store, "demo", 0, "train") == (kept, ())
+    kept = [publish_step(lease, step) for step in range(4)][-2:]
+    retain(store, lease, keep_last=2)
+    assert latest(store, "demo", 0, "train") == (kept[1], ())
+    assert latest(store, "demo", 0, "attack") == (None, ())
+    path_of(store, kept[1], "adapter.safetensors").unlink()
+    assert latest(store, "demo", 0, "train").manifest == kept[0]
+
+
+def test_a_whole_commit_that_was_never_announced_is_not_resumed_from(
+    store: LocalStore, publish_step: PublishStep, tmp_path: Path
+) -> None:
+    class Killed(LocalStore):
+        """The writer dies between its manifest and its move of the head."""
+
+        def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
+            raise KeyboardInterrupt
+
+    lease = acquire(store, "demo", "me")
+    (tmp_path / "state").mkdir()
+    with pytest.raises(KeyboardInterrupt):
+        publish(Killed(store.root), lease, round_number=0, stage="train", step=1, folder=tmp_path / "state")
+    assert len(store.list("runs/demo/commits/")) == 1
+    assert latest(store, "demo", 0, "train") == (None, ())
