@@ -190,7 +190,8 @@ def test_a_killed_training_leaves_no_helper_behind(
     assert process.stdout is not None
     helper = int(process.stdout.readline())
     process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.wait()
+    process.stdout.close()
     deadline = time.monotonic() + 10
     while _alive(helper) and time.monotonic() < deadline:
         time.sleep(0.05)
