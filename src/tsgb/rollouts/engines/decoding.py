@@ -1,0 +1,126 @@
+"""Batched decoding with a KV cache: what transformers' `generate` does, less what rollouts pay for and do not need.
+
+Promises: greedy decoding gives the tokens that `generate` gives; rows that have ended leave the batch, so that one long
+answer does not hold up ninety short ones; log-probabilities come with the tokens; no global random numbers are drawn.
+Leaves out: beams, penalties, and every other way to bend the distribution than temperature and top-p.
+
+Shapes: B rows, T tokens of the longest prompt, N new tokens at most, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+
+from tsgb.rollouts.engines.base import Sampling
+
+SHARE_ENDED = 0.25
+"""Ended rows leave once they are this share of the batch: copying the cache costs about as much as one step."""
+
+Written = tuple[tuple[int, ...], tuple[float, ...]]
+"""Generated tokens, the end token included, and their log-probabilities at temperature 1."""
+
+
+@dataclass
+class _Rows:
+    """The rows still in the batch: where they stand in the whole, what goes in next, and which of them have ended."""
+
+    index_B: Tensor
+    ids: Tensor
+    positions: Tensor
+    attention_BL: Tensor
+    ended_B: Tensor
+    cache: DynamicCache
+
+    def advance(self, chosen_B: Tensor) -> None:
+        self.ids, self.positions = chosen_B[:, None], self.positions[:, -1:] + 1
+        if self.ended_B.float().mean() >= SHARE_ENDED:
+            self._keep(torch.nonzero(~self.ended_B)[:, 0])
+
+    def _keep(self, kept: Tensor) -> None:
+        self.cache.batch_select_indices(kept)
+        self.index_B, self.ids, self.positions = self.index_B[kept], self.ids[kept], self.positions[kept]
+        self.attention_BL, self.ended_B = self.attention_BL[kept], self.ended_B[kept]
+
+
+@torch.no_grad()
+def decode(
+    model: PreTrainedModel,
+    prompts: Sequence[Sequence[int]],
+    *,
+    ends: Sequence[int],
+    sampling: Sampling,
+    draws_BN: Tensor,
+) -> list[Written]:
+    """Continue each prompt up to one of the tokens `ends`, or N = `max_new_tokens`; draws are uniform in [0, 1)."""
+    rows = _begin(model, prompts, sampling.max_new_tokens)
+    prompt_tokens = rows.ids.shape[1]
+    end_ids = torch.tensor(list(ends), device=model.device)
+    tokens_BN = torch.zeros(draws_BN.shape, dtype=torch.long, device=model.device)
+    logprobs_BN = torch.zeros(draws_BN.shape, device=model.device)
+    for step in range(sampling.max_new_tokens):
+        scores_BV = _scores(model, rows, prompt_tokens + step)
+        chosen_B = choose(scores_BV, sampling, draws_BN[:, step].to(model.device)[rows.index_B])
+        tokens_BN[rows.index_B, step] = chosen_B
+        logprobs_BN[rows.index_B, step] = scores_BV.log_softmax(-1).gather(1, chosen_B[:, None])[:, 0]
+        rows.ended_B |= torch.isin(chosen_B, end_ids)
+        if rows.ended_B.all():
+            break
+        rows.advance(chosen_B)
+    return [_cut(*row, ends) for row in zip(tokens_BN.tolist(), logprobs_BN.tolist(), strict=True)]
+
+
+def choose(scores_BV: Tensor, sampling: Sampling, draws_B: Tensor) -> Tensor:
+    """The next token of each row (B,): the likeliest, or that at the place `draws_B` of the cumulative distribution."""
+    if sampling.temperature == 0:
+        return scores_BV.argmax(-1)
+    probabilities_BV = (scores_BV.double() / sampling.temperature).softmax(-1)
+    if sampling.top_p < 1:
+        probabilities_BV = _nucleus(probabilities_BV, sampling.top_p)
+    cumulative_BV = probabilities_BV.cumsum(-1)
+    places_B1 = draws_B.double()[:, None] * cumulative_BV[:, -1:]
+    return torch.searchsorted(cumulative_BV, places_B1, right=True)[:, 0].clamp(max=scores_BV.shape[-1] - 1)
+
+
+def _nucleus(probabilities_BV: Tensor, top_p: float) -> Tensor:
+    """Probabilities with all but the likeliest tokens at 0: those that are needed to reach `top_p`."""
+    descending_BV, order_BV = probabilities_BV.sort(-1, descending=True)
+    descending_BV[descending_BV.cumsum(-1) - descending_BV >= top_p] = 0
+    return torch.zeros_like(probabilities_BV).scatter(-1, order_BV, descending_BV)
+
+
+def _begin(model: PreTrainedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> _Rows:
+    """All prompts, padded on the left, with room in the attention mask for what is to come."""
+    tensors = [torch.tensor(list(prompt)) for prompt in prompts]
+    ids_BT = nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_side="left").to(model.device)
+    lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    places_L = torch.arange(ids_BT.shape[1] + new_tokens, device=model.device)
+    attention_BL = (places_L >= ids_BT.shape[1] - lengths_B[:, None]).long()
+    positions_BT = (attention_BL.cumsum(1) - 1).clamp(min=0)[:, : ids_BT.shape[1]]
+    ended_B = torch.zeros_like(lengths_B, dtype=torch.bool)
+    index_B = torch.arange(len(prompts), device=model.device)
+    return _Rows(index_B, ids_BT, positions_BT, attention_BL, ended_B, DynamicCache(config=model.config))
+
+
+def _scores(model: PreTrainedModel, rows: _Rows, length: int) -> Tensor:
+    """Logits (B, V) of the next token in fp32."""
+    output = model(
+        input_ids=rows.ids,
+        attention_mask=rows.attention_BL[:, :length],
+        position_ids=rows.positions,
+        past_key_values=rows.cache,
+        use_cache=True,
+        logits_to_keep=1,
+    )
+    scores_BV: Tensor = output.logits[:, -1].float()
+    return scores_BV
+
+
+def _cut(tokens: list[int], logprobs: list[float], ends: Sequence[int]) -> Written:
+    """A row up to and including its first end token."""
+    length = next((place + 1 for place, token in enumerate(tokens) if token in ends), len(tokens))
+    return tuple(tokens[:length]), tuple(logprobs[:length])
