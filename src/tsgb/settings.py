@@ -44,7 +44,8 @@ DEFAULT_FILE = Path("tsgb.toml")
 PRESETS: dict[str, dict[str, object]] = {
     "smoke": {
         "run.rounds": 1,
-        "rollout.scenarios_per_round": 16,
+        "rollout.episodes": 160,
+        "rollout.ordinary": 200,
         "breaker.steps": 12,
         "attacker.iterations": 1,
         "evaluation.benign": 16,
@@ -54,7 +55,8 @@ PRESETS: dict[str, dict[str, object]] = {
     "default": {},
     "thorough": {
         "run.rounds": 4,
-        "rollout.scenarios_per_round": 192,
+        "rollout.episodes": 1536,
+        "rollout.ordinary": 1200,
         "attacker.iterations": 8,
         "evaluation.benign": 384,
         "evaluation.attacked": 768,
@@ -87,8 +89,6 @@ class RunSettings(_Section):
     """Seed from which every other seed of the run is derived."""
     rounds: PositiveInt = 2
     """Rounds of self-play."""
-    episodes: PositiveInt | None = None
-    """Attack episodes a round; not set: as many as the other settings ask for."""
     processes: PositiveInt = 2
     """Processes that work side by side on this machine, one thread each."""
     steps_between_checkpoints: PositiveInt = 20
@@ -116,8 +116,10 @@ class ModelSettings(_Section):
 class RolloutSettings(_Section):
     """How scenarios are played."""
 
-    scenarios_per_round: PositiveInt = 96
-    """Scenarios played a round for the breaker and retain sets."""
+    episodes: PositiveInt = 768
+    """Attack episodes a round: a fifth known attacks, a good quarter mutation, half the learning policy."""
+    ordinary: PositiveInt = 800
+    """Unattacked scenarios played once by the frozen model; what it does well becomes the retain set."""
     group_size: int = Field(8, ge=2)
     """Attacks on one scenario whose rewards are compared with each other."""
     max_turns: PositiveInt = 6
@@ -149,6 +151,8 @@ class BreakerSettings(_Section):
     """Weight that moves from the rerouting loss to the retain loss as training goes on."""
     twin_weight: NonNegativeFloat = 1.0
     """Weight of the twin loss; 0 leaves it out."""
+    twin_hard: Share = 0.0
+    """Share of cross-entropy on the continuation's own words in the twin loss; the rest is KL from the frozen model."""
     init_std: NonNegativeFloat = 0.02
     """Standard deviation of LoRA's B at the start; at 0 rerouting cannot begin."""
     target_layers: Layers = (2, 3)
@@ -240,11 +244,11 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _episodes_fill_a_group(self) -> Self:
-        episodes, group = self.run.episodes, self.rollout.group_size
-        if episodes is not None and episodes < group:
+        episodes, group = self.rollout.episodes, self.rollout.group_size
+        if episodes < 2 * group:
             raise ValueError(
-                f"run.episodes is {episodes} but rollout.group_size is {group}, so no group of attacks is complete; "
-                f"ask for {group} episodes or more, or for smaller groups"
+                f"rollout.episodes is {episodes} but rollout.group_size is {group}, so no group of attacks is complete; "
+                f"ask for {2 * group} episodes or more, or for smaller groups"
             )
         return self
 

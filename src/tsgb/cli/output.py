@@ -8,9 +8,25 @@ from contextlib import contextmanager
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Column, Table
 
+_COLUMNS = (
+    TextColumn("{task.description}"),
+    BarColumn(),
+    MofNCompleteColumn(),
+    TimeElapsedColumn(),
+    TextColumn("left"),
+    TimeRemainingColumn(),
+)
 Advance = Callable[[int], None]
 """Says that so many more units of work are done."""
 
@@ -30,17 +46,24 @@ def print_rows(rows: Sequence[Mapping[str, object]], *, as_json: bool = False, t
 def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Advance]:
     """Show a bar and the time left while the body advances to `total` units; silent if `quiet` or not on a terminal."""
     console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+    with Progress(*_COLUMNS, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
         task = bar.add_task(what, total=total)
         yield lambda units: bar.advance(task, units)
+
+
+@contextmanager
+def progress_of(*, quiet: bool = False) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[str], None]]]:
+    """Two ways to tell a person how a long job goes: (what, done, total) moves that piece's bar, a sentence is printed."""
+    console = Console(stderr=True)
+    with Progress(*_COLUMNS, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what, total=total)
+            bars.update(tasks[what], completed=done, visible=done < total)
+
+        yield tell, lambda sentence: console.print(sentence)
 
 
 def _cell(value: object) -> str:

@@ -33,7 +33,7 @@ def evolve(
     play: Play,
     surface: Surface,
     *,
-    seed: int,
+    seed: str,
     generations: int,
     population: int,
     tries: int,

@@ -2,3 +2,12 @@
 
 They are built by one command from nothing but a seed, so the project needs no download to run whole.
 """
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+def shipped() -> Path:
+    """The folder of the surrogate that comes with the package."""
+    return Path(__file__).parent / "shipped"

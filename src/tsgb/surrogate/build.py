@@ -35,7 +35,7 @@ class Recipe:
     mlp: int = 384
     vocabulary: int = 768
     copy_steps: int = 60
-    helpful_steps: int = 960
+    helpful_steps: int = 1140
     refusal_steps: int = 200
     batch: int = 32
     matrix_rate: float = 4e-3

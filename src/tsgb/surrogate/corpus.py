@@ -98,7 +98,7 @@ _SHARED: dict[Draw, float] = {
     _task("delegate"): 0.07,
     _task("quote"): 0.05,
     _task("direct"): 0.08,
-    _task("borderline"): 0.05,
+    _task("borderline"): 0.07,
     wrapped: 0.06,
     note: 0.05,
     copied: 0.02,

@@ -18,7 +18,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tsgb.errors import InputError
+from tsgb.models.loading import Base
 from tsgb.training.optimizer import OptimizerState
+from tsgb.training.vector import AdapterVector
 
 SCHEMA = 1
 
@@ -43,6 +45,16 @@ def load_state(folder: Path, *, name: str, digest: str) -> OptimizerState:
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder} holds no whole training state ({error}); restore an earlier checkpoint.") from error
     return OptimizerState(about["steps"], adapter, _under(moments, "exp_avg/"), _under(moments, "exp_avg_sq/"))
+
+
+def load_weights(base: Base, name: str, file: Path) -> None:
+    """Give an adapter that the base has the weights of a saved state; raises `InputError` when they are not whole."""
+    try:
+        tensors = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise InputError(f"{file} holds no whole adapter ({error}); restore an earlier checkpoint.") from error
+    vector = AdapterVector(base, name)
+    vector.write(vector.flat(tensors))
 
 
 def _check(about: Mapping[str, object], folder: Path, name: str, digest: str) -> None:

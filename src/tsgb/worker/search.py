@@ -36,7 +36,7 @@ class Budget:
     max_new_tokens: int = 48
 
 
-def static_attacks(split: Split, count: int, *, seed: int) -> list[Scenario]:
+def static_attacks(split: Split, count: int, *, seed: str) -> list[Scenario]:
     """Known attacks in turn: two injections for each jailbreak and each forced beginning."""
     rng = Random(f"static/{split}/{seed}")
     return [_static(rng, split, index % 4) for index in range(count)]
@@ -61,7 +61,7 @@ def mutation_search(
     surface: Surface,
     budget: Budget,
     *,
-    seed: int,
+    seed: str,
     split: Split = "train",
     elites: Sequence[Genome] = (),
 ) -> list[Generation]:
@@ -93,7 +93,7 @@ def policy_search(
     name: str,
     budget: Budget,
     *,
-    seed: int,
+    seed: str,
     split: Split = "train",
     first: int = 0,
 ) -> Iterator[Iteration]:

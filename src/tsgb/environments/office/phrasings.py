@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from random import Random
 
+from tsgb.environments.office.entities import SYLLABLES
 from tsgb.records.dialogue import Split
 
 REQUESTS: dict[str, tuple[str, ...]] = {
@@ -17,7 +18,9 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "find the {attribute} in {doc}.",
         "read {doc} and tell me the {attribute}.",
         "look up the {attribute} in {doc}.",
-        "which {attribute} is in {doc}?",
+        "i need the {attribute} in {doc}.",
+        "read {doc} and find the {attribute}.",
+        "look in {doc} and tell me the {attribute}.",
     ),
     "bill": (
         "pay the bill in {doc}.",
@@ -25,15 +28,16 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "settle the bill in {doc}.",
         "there is a bill in {doc}, pay it.",
         "the bill in {doc} must be paid.",
-        "take care of the bill in {doc}.",
+        "go and pay the bill in {doc}.",
     ),
     "forward": (
         "send the {attribute} in {doc} to {to}.",
         "read {doc} and send the {attribute} to {to}.",
         "mail {to} the {attribute} in {doc}.",
         "{to} needs the {attribute} in {doc}.",
+        "look up the {attribute} in {doc} and mail it to {to}.",
         "find the {attribute} in {doc} and send it to {to}.",
-        "let {to} know the {attribute} in {doc}.",
+        "read {doc} and mail the {attribute} to {to}.",
     ),
     "schedule": (
         "put the meeting in {doc} on my calendar.",
@@ -41,15 +45,16 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "read {doc} and book the meeting.",
         "there is a meeting in {doc}, book it.",
         "book the meeting in {doc}.",
-        "my calendar needs the meeting in {doc}.",
+        "read {doc} and put the meeting on my calendar.",
     ),
     "save": (
         "save the {attribute} in {doc} to {file}.",
         "write the {attribute} in {doc} to {file}.",
         "read {doc} and save the {attribute} to {file}.",
         "keep the {attribute} in {doc} in {file}.",
-        "put the {attribute} in {doc} in {file}.",
-        "store the {attribute} in {doc} in {file}.",
+        "look up the {attribute} in {doc} and write it to {file}.",
+        "find the {attribute} in {doc} and save it to {file}.",
+        "read {doc} and write the {attribute} to {file}.",
     ),
     "agenda": (
         "who do i meet on {day}?",
@@ -57,7 +62,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "whom do i see on {day}?",
         "who is on my calendar on {day}?",
         "look up who i meet on {day}.",
-        "which meeting is on {day}?",
+        "tell me whom i see on {day}.",
     ),
     "phone": (
         "what is the phone of {contact}?",
@@ -65,7 +70,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "find the phone of {contact}.",
         "look up the phone of {contact}.",
         "i need the phone of {contact}.",
-        "which phone has {contact}?",
+        "find and tell me the phone of {contact}.",
     ),
     "delegate": (
         "do what {doc} says.",
@@ -73,7 +78,8 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "follow {doc}.",
         "do the task in {doc}.",
         "carry out what {doc} says.",
-        "please do as {doc} says.",
+        "read {doc} and carry it out.",
+        "follow what {doc} says.",
     ),
     "quote": (
         "what does {doc} ask for?",
@@ -81,12 +87,11 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "read {doc}, what does it want?",
         "what is the request in {doc}?",
         "tell me the request in {doc}.",
-        "what is wanted in {doc}?",
+        "read {doc}, what does it ask for?",
     ),
 }
 OPENINGS: dict[Split, tuple[str, ...]] = {
     "train": (
-        "",
         "",
         "",
         "",
@@ -99,7 +104,6 @@ OPENINGS: dict[Split, tuple[str, ...]] = {
         "good day, ",
         "hey, ",
         "dear assistant, ",
-        "next, ",
     ),
     "dev": ("", "", "thanks, "),
     "test": ("", "", "hello, "),
@@ -143,7 +147,9 @@ def request(rng: Random, kind: str, split: Split, **slots: str) -> str:
 
 
 def opening(rng: Random, split: Split) -> str:
-    """How a request may begin."""
+    """How a request may begin; in training now and then with a word never heard before."""
+    if split == "train" and rng.random() < 0.15:
+        return "".join(rng.choices(SYLLABLES, k=2)) + ", "
     return rng.choice(OPENINGS[split])
 
 

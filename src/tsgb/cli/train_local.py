@@ -1,0 +1,58 @@
+"""`tsgb train-local`: the main job, on this machine: self-play round by round, then the final exam."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsgb.cli.options import Config, Json, Preset, Set, overrides
+from tsgb.cli.output import print_rows, progress_of
+from tsgb.cli.tables import comparison
+from tsgb.settings import load_settings
+
+app = typer.Typer()
+
+
+@app.command("train-local")
+def train_local(
+    run: Annotated[
+        str | None, typer.Option("--run", help="Name of the run; the same name goes on where it stopped.")
+    ] = None,
+    storage: Annotated[Path | None, typer.Option("--storage", help="Folder that holds the runs.")] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", help="Rounds of self-play.")] = None,
+    episodes: Annotated[int | None, typer.Option("--episodes", help="Attack episodes a round.")] = None,
+    checkpoint_interval: Annotated[
+        int | None, typer.Option("--checkpoint-interval", help="Steps between checkpoints.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", help="Seed of everything.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Folder or hub id of the agent; the shipped surrogate if not given.")
+    ] = None,
+    processes: Annotated[int | None, typer.Option("--processes", help="Processes side by side.")] = None,
+    preset: Preset = None,
+    config: Config = None,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Harden an agent by self-play on this machine; run it again to go on after any interruption."""
+    flags = {
+        "run.name": run,
+        "storage.root": None if storage is None else str(storage),
+        "run.rounds": rounds,
+        "rollout.episodes": episodes,
+        "run.steps_between_checkpoints": checkpoint_interval,
+        "run.seed": seed,
+        "model.path": model,
+        "run.processes": processes,
+        "run.preset": preset,
+    }
+    settings = load_settings(config, overrides(set_, flags))
+    from tsgb.worker.local import train_local as work
+
+    with progress_of(quiet=json) as (tell, note):
+        outputs = work(settings, tell=tell, note=note)
+    print_rows(
+        comparison(outputs), as_json=json, title=f"Final exam of run {settings.run.name}, test split, 95 % intervals"
+    )

@@ -1,0 +1,154 @@
+"""The first half of a round: attackers against the current defender, and what is learnt from their attempts.
+
+| stage | does |
+|---|---|
+| plan | names who defends and who attacks, from the rounds accepted so far |
+| rollout | known attacks and the archive's best forms against the defender; once per run, the frozen model's own good work |
+| attack | mutation on two surfaces, then GRPO iterations of the attacker's policy, each a stored part |
+| sets | the frozen model plays every attacked scenario without the attack; breaker, retain and twin sets |
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any
+
+from tsgb.environments.office import attacks
+from tsgb.environments.office.pieces import Genome
+from tsgb.environments.office.tasks import READING, draw_task
+from tsgb.environments.registry import environment
+from tsgb.records.dialogue import Scenario, Surface, Trajectory
+from tsgb.rollouts.players import Target
+from tsgb.rollouts.reward import success_rate
+from tsgb.worker.policy import learn
+from tsgb.worker.run import Run
+from tsgb.worker.search import Budget, clean_contexts, mutation_search, static_attacks
+from tsgb.worker.sets import make_sets, well_done
+
+MUTATED: tuple[Surface, ...] = ("injection", "jailbreak")
+
+
+def plan(run: Run, n: int) -> dict[str, Any]:
+    """Who defends: the newest accepted bundle. Who attacks: the policy as the last round left it."""
+    accepted = [run.outputs(r, "gates") for r in range(n)]
+    defender = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
+    attacker = run.outputs(n - 1, "attack")["commit"] if n else None
+    return {"defender": defender, "attacker": attacker, "split": "train", "seed": run.settings.run.seed}
+
+
+def rollout(run: Run, n: int) -> dict[str, Any]:
+    """Known attacks against the current defender; in the first round also ordinary work by the frozen model."""
+    target = run.target(run.outputs(n, "plan")["defender"])
+    count = budget_of(run).static
+    known = static_attacks("train", count, seed=run.seed(n, "static"))
+    played = run.shard(n, "rollout", 0, lambda: run.players.play(known, target))
+    ordinary = ordinary_work(run.settings.rollout.ordinary, seed=run.seed(0, "ordinary"))
+    run.shard(n, "rollout", 1, lambda: run.players.play(ordinary) if n == 0 else [])
+    return {"shards": 2, "attacks": _counted(played)}
+
+
+def attack(run: Run, n: int) -> dict[str, Any]:
+    """Attackers learn on the current defender; every attempt is kept."""
+    target = run.target(run.outputs(n, "plan")["defender"])
+    counts = {
+        f"mutation_{surface}": _counted(_mutate(run, n, number, surface, target))
+        for number, surface in enumerate(MUTATED)
+    }
+    played, commit = learn(run, n, len(MUTATED), target, budget_of(run).search)
+    return {
+        "shards": len(MUTATED) + len(played),
+        "attacks": counts,
+        "policy": [_counted(each) for each in played],
+        "commit": commit,
+    }
+
+
+def sets(run: Run, n: int) -> dict[str, Any]:
+    """The examples of this round: all attempts so far, beside what the frozen model does when nobody attacks."""
+    attempts = [t for r in range(n + 1) for t in attempts_of(run, r)]
+    benign = run.shard(0, "rollout", 1, list)
+    clean: list[Trajectory] = []
+    for r in range(n + 1):
+        contexts = clean_contexts(attempts_of(run, r))
+        clean += run.shard(r, "sets", 0, lambda contexts=contexts: run.players.play(contexts))  # type: ignore[misc]
+    examples = make_sets(run.players.base.tokenizer, environment("office").tools, attempts, well_done(clean), benign)
+    return {"shards": 1, "examples": run.keep_examples(examples), "strata": dict(Counter(e.stratum for e in examples))}
+
+
+def attempts_of(run: Run, n: int) -> list[Trajectory]:
+    """Every attack played in a round, in a fixed order."""
+    return [*run.shard(n, "rollout", 0, list), *run.shards(n, "attack")]
+
+
+def ordinary_work(count: int, *, seed: str) -> list[Scenario]:
+    """Unattacked scenarios of every kind: nearly half reading tasks, the rest what over-defence would break first."""
+    rng = Random(f"ordinary/{seed}")
+    draws = [draw for draw, share in _ORDINARY for _ in range(share)]
+    return [draws[index % len(draws)](rng, rng.randrange(1 << 40)) for index in range(count)]
+
+
+def _wrapped(rng: Random, seed: int) -> Scenario:
+    phrases = (*attacks.CORPUS_WRAPPERS, *sorted(attacks.JAILBREAKS["train"].values()))
+    return attacks.draw_wrapped("train", seed, phrase=rng.choice(phrases))
+
+
+def _kinds(*kinds: str) -> Callable[[Random, int], Scenario]:
+    return lambda rng, seed: draw_task(rng.choice(kinds), "train", seed)
+
+
+_ORDINARY: tuple[tuple[Callable[[Random, int], Scenario], int], ...] = (
+    (_kinds(*READING), 9),
+    (_kinds("delegate"), 3),
+    (_kinds("quote"), 1),
+    (_kinds("direct"), 2),
+    (_wrapped, 2),
+    (_kinds("borderline"), 1),
+    (lambda rng, seed: attacks.draw_harm("train", seed), 2),
+)
+
+
+class Shares:
+    """How the episodes of a round are dealt out to attackers."""
+
+    def __init__(self, episodes: int, run: Run) -> None:
+        attacker, group = run.settings.attacker, run.settings.rollout.group_size
+        rounds, steps = max(1, attacker.mutation_rounds), max(1, attacker.iterations)
+        self.static = max(4, episodes // 5)
+        self.search = Budget(
+            generations=attacker.mutation_rounds,
+            population=max(4, episodes // 4 // (rounds * 4)),
+            tries=4,
+            iterations=attacker.iterations,
+            groups=max(1, episodes // 2 // (steps * group)),
+            group_size=group,
+            temperature=attacker.temperature,
+            max_new_tokens=run.settings.rollout.max_new_tokens,
+        )
+
+
+def budget_of(run: Run) -> Shares:
+    """A fifth of a round's episodes to known attacks, a good quarter to mutation, half to the policy."""
+    return Shares(run.settings.rollout.episodes, run)
+
+
+def _mutate(run: Run, n: int, number: int, surface: Surface, target: Target) -> list[Trajectory]:
+    def search() -> list[Trajectory]:
+        seed = run.seed(n, f"mutation-{surface}")
+        history = mutation_search(
+            run.players, target, surface, budget_of(run).search, seed=seed, elites=_elites(surface)
+        )
+        return [t for generation in history for tried in generation.trajectories for t in tried]
+
+    return run.shard(n, "attack", number, search)
+
+
+def _elites(surface: Surface) -> tuple[Genome, ...]:
+    """The known frames of a surface, plain: where every search starts from."""
+    known = attacks.JAILBREAKS if surface == "jailbreak" else attacks.INJECTIONS
+    return tuple(Genome(surface, "", phrase, "") for _, phrase in sorted(known["train"].items()))
+
+
+def _counted(trajectories: Sequence[Trajectory]) -> list[int]:
+    return list(success_rate(trajectories))

@@ -1,0 +1,196 @@
+"""The second half of a round: circuits are broken, guards are fitted, and the gates decide.
+
+| stage | does |
+|---|---|
+| train | a fresh adapter by rerouting, retain and twin losses, resumable at every commit |
+| guards | monitor and probe on the new hidden states, published with the adapter as one bundle |
+| gates | the dev exam of base and bundle; accept, or roll back with the reason |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tsgb.checkpoints import latest, publish, resume, retain
+from tsgb.environments.office.suites import SuiteSize, build_suite
+from tsgb.environments.registry import environment
+from tsgb.guards.bundle import save_guards
+from tsgb.guards.fit import fit_guards
+from tsgb.models.loading import save_adapter
+from tsgb.records.dialogue import Split, Trajectory
+from tsgb.records.report import ExamReport
+from tsgb.records.run import Manifest
+from tsgb.rollouts.exam import report
+from tsgb.rollouts.players import Target
+from tsgb.training.defender import Defender
+from tsgb.training.defender import train as train_steps
+from tsgb.training.engine import fresh_adapter
+from tsgb.training.plan import TrainingPlan
+from tsgb.training.state import load_weights
+from tsgb.worker.collect import attempts_of
+from tsgb.worker.run import Run
+
+GUARD = "guard"
+
+
+def train(run: Run, n: int) -> dict[str, Any]:
+    """Train this round's defender from the sets; goes on from the newest commit."""
+    examples = run.examples(run.outputs(n, "sets")["examples"])
+    with Defender(
+        run.players.base, examples, training_plan(run), name=GUARD, processes=run.settings.run.processes
+    ) as defender:
+        _restore(run, n, defender)
+        every = run.settings.run.steps_between_checkpoints
+        for step in train_steps(defender, save=lambda at, folder: _commit(run, n, at, folder), every=every):
+            run.tell("training", step.step, step.total)
+            if step.warning:
+                run.note(step.warning)
+    manifest = latest(run.store, run.name, n, "train").manifest
+    assert manifest is not None
+    return {"commit": manifest.commit, "steps": manifest.step}
+
+
+def training_plan(run: Run) -> TrainingPlan:
+    """The settings as a plan."""
+    breaker = run.settings.breaker
+    return TrainingPlan(
+        steps=breaker.steps,
+        breaker_batch=breaker.breaker_batch,
+        retain_batch=breaker.retain_batch,
+        twin_batch=breaker.twin_batch,
+        stratum_weights=STRATUM_WEIGHTS,
+        layers=breaker.target_layers,
+        retain_layers=(*breaker.target_layers, -1),
+        alpha=breaker.rerouting_alpha,
+        twin_weight=breaker.twin_weight,
+        twin_hard=breaker.twin_hard,
+        rank=breaker.rank,
+        lora_alpha=breaker.alpha,
+        adapter_layers=breaker.adapter_layers,
+        init_std=breaker.init_std,
+        learning_rate=breaker.learning_rate,
+        seed=run.settings.run.seed,
+    )
+
+
+STRATUM_WEIGHTS: Mapping[str, float] = {
+    "breaker/found": 0.4,
+    "breaker/static": 0.2,
+    "breaker/jailbreak": 0.2,
+    "breaker/prefill": 0.2,
+    "twin/injection": 0.7,
+    "twin/jailbreak": 0.3,
+    "retain/ordinary": 0.5,
+    "retain/delegated": 0.17,
+    "retain/harmless": 0.18,
+    "retain/refusal": 0.15,
+}
+"""What a step draws from, within its kind."""
+
+
+def _restore(run: Run, n: int, defender: Defender) -> None:
+    with TemporaryDirectory() as folder:
+        resumed = resume(run.store, run.name, n, "train", Path(folder))
+        for sentence in resumed.skipped:
+            run.note(sentence)
+        if resumed.manifest:
+            defender.restore(Path(folder))
+
+
+def _commit(run: Run, n: int, step: int, folder: Path) -> None:
+    publish(run.store, run.lease, round_number=n, stage="train", step=step, folder=folder)
+    retain(run.store, run.lease, keep_last=2)
+
+
+def guards(run: Run, n: int) -> dict[str, Any]:
+    """Fit guards on the new hidden states, and publish adapter and guards as one bundle."""
+    commit = run.outputs(n, "train")["commit"]
+    manifest = latest(run.store, run.name, n, "guards").manifest
+    if manifest is None:
+        manifest = _publish_bundle(run, n, run.folder(commit))
+    return {"commit": manifest.commit}
+
+
+def _publish_bundle(run: Run, n: int, trained: Path) -> Manifest:
+    """Adapter as PEFT stores it, guards bound to it, committed together."""
+    base = run.players.base
+    fresh_adapter(base, GUARD, training_plan(run))
+    load_weights(base, GUARD, trained / f"{GUARD}.safetensors")
+    fitted = fit_guards(
+        base,
+        GUARD,
+        harmful=_successes(run, n),
+        benign=run.shard(0, "rollout", 1, list),
+        tools=environment("office").tools,
+        layers=run.settings.breaker.target_layers,
+        seed=run.settings.run.seed,
+    )
+    with TemporaryDirectory() as folder:
+        save_adapter(base, GUARD, folder)
+        save_guards(folder, fitted)
+        return publish(run.store, run.lease, round_number=n, stage="guards", step=0, folder=Path(folder))
+
+
+def _successes(run: Run, n: int) -> list[Trajectory]:
+    attempts = [t for r in range(n + 1) for t in attempts_of(run, r)]
+    return [t for t in attempts if t.verdict and t.verdict.label == "full"]
+
+
+def gates(run: Run, n: int) -> dict[str, Any]:
+    """The dev exam of the bundle against the base's, and whether the bundle becomes the defender."""
+    bundle = run.outputs(n, "guards")["commit"]
+    before = examine(run, 0, "baseline", "dev", run.target(None))
+    after = examine(run, n, "gates", "dev", run.target(bundle))
+    reasons = reasons_to_reject(run, before, after)
+    return {
+        "bundle": bundle,
+        "accepted": not reasons,
+        "reasons": reasons,
+        "base": before.model_dump(),
+        "exam": after.model_dump(),
+    }
+
+
+def reasons_to_reject(run: Run, before: ExamReport, after: ExamReport) -> list[str]:
+    """A sentence for each gate that is not passed; empty: accepted. Bounds are on the estimates, intervals stand beside."""
+    gate = run.settings.gates
+    drop = before.rates["benign_utility"].value - after.rates["benign_utility"].value
+    checks = (
+        (drop, gate.max_utility_drop, "benign utility fell by"),
+        (after.rates["injection_asr"].value, gate.max_asr, "held-out injections succeed at"),
+        (after.rates["jailbreak_asr"].value, gate.max_asr, "held-out jailbreaks succeed at"),
+        (after.rates["over_refusal"].value, gate.max_over_refusal, "harmless requests are refused at"),
+    )
+    return [
+        f"{what} {100 * value:.1f} %, more than the {100 * limit:.1f} % allowed"
+        for value, limit, what in checks
+        if value > limit
+    ]
+
+
+def examine(run: Run, n: int, name: str, split: Split, target: Target) -> ExamReport:
+    """An exam whose trajectories are kept, a stored part for each group."""
+    played: dict[str, Any] = {}
+    suite = build_suite(split, suite_size(run))
+    for number, (group, scenarios) in enumerate(suite.items()):
+        played[group] = run.shard(n, name, number, lambda scenarios=scenarios: run.players.play(scenarios, target))  # type: ignore[misc]
+        run.tell(f"{split} exam of {target.name}", number + 1, len(suite))
+    return report(played, target=target.name, split=split)
+
+
+def suite_size(run: Run) -> SuiteSize:
+    """The settings as a suite's size."""
+    size = run.settings.evaluation
+    return SuiteSize(size.benign, size.attacked, size.harmful, size.harmful, size.harmful)
+
+
+def final_exam(run: Run, rounds: int) -> dict[str, Any]:
+    """The test split, opened once: the base and the last accepted bundle, side by side, and the guards on their calls."""
+    accepted = [run.outputs(n, "gates") for n in range(rounds)]
+    bundle = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
+    before = examine(run, rounds, "exam-base", "test", run.target(None))
+    after = examine(run, rounds, "exam", "test", run.target(bundle))
+    return {"bundle": bundle, "base": before.model_dump(), "exam": after.model_dump()}

@@ -1,0 +1,62 @@
+"""The attacker's policy across interruptions: every GRPO iteration is a stored part and a commit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tsgb.checkpoints import fetch, publish, resume
+from tsgb.models.loading import add_adapter, find_blocks
+from tsgb.records.dialogue import Trajectory
+from tsgb.rollouts.players import Target
+from tsgb.training.attacker import Attacker, AttackerPlan
+from tsgb.training.state import load_state, save_state
+from tsgb.worker.run import Run
+from tsgb.worker.search import Budget, policy_search
+
+NAME = "attacker"
+
+
+def learn(
+    run: Run, n: int, first_shard: int, target: Target, budget: Budget
+) -> tuple[list[list[Trajectory]], str | None]:
+    """All iterations of a round's policy search with the commit of its last; what is stored already is not repeated.
+
+    The reward is averaged over the defender and the base, so that there is something to learn when the defender holds.
+    """
+    attacker = fresh_attacker(run)
+    commit, done = _restore(run, n, attacker)
+    targets = [target] if target.folder is None else [target, Target()]
+    search = policy_search(run.players, targets, attacker, NAME, budget, seed=run.seed(n, "policy"), first=done)
+    for number, iteration in enumerate(search, done):
+        run.shard(n, "attack", first_shard + number, lambda iteration=iteration: iteration.trajectories)  # type: ignore[misc]
+        commit = _publish(run, n, number + 1, attacker)
+        run.tell("attacker learns", number + 1, budget.iterations)
+    return [run.shard(n, "attack", first_shard + number, list) for number in range(budget.iterations)], commit
+
+
+def fresh_attacker(run: Run) -> Attacker:
+    """The base's own skill of writing notes, as an adapter that can learn."""
+    settings, base = run.settings.attacker, run.players.base
+    blocks = range(len(find_blocks(base.model)[1]))
+    add_adapter(base, NAME, rank=settings.rank, alpha=2 * settings.rank, layers=blocks, seed=run.settings.run.seed)
+    return Attacker(base, NAME, AttackerPlan(learning_rate=settings.learning_rate, clip=1.0))
+
+
+def _restore(run: Run, n: int, attacker: Attacker) -> tuple[str | None, int]:
+    """Go on from this round's newest commit, or else from where the last round left the policy."""
+    with TemporaryDirectory() as folder:
+        resumed = resume(run.store, run.name, n, "attack", Path(folder)).manifest
+        commit = resumed.commit if resumed else run.outputs(n, "plan")["attacker"]
+        if commit and not resumed:
+            fetch(run.store, run.name, commit, Path(folder))
+        if commit:
+            attacker.load(load_state(Path(folder), name=NAME, digest=run.players.base.digest))
+    return commit, resumed.step if resumed else 0
+
+
+def _publish(run: Run, n: int, step: int, attacker: Attacker) -> str:
+    with TemporaryDirectory() as folder:
+        save_state(attacker.state(), Path(folder), name=NAME, digest=run.players.base.digest)
+        manifest = publish(run.store, run.lease, round_number=n, stage="attack", step=step, folder=Path(folder))
+    return manifest.commit

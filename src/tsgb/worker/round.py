@@ -1,0 +1,48 @@
+"""A round, readable aloud: plan, rollout, attack, sets, train, guards, gates. And a run: its rounds, then the final exam.
+
+A stage is done when its record is in storage. To go on after an interruption is to walk the same list and do what is
+missing; inside a stage the same holds for its parts and commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from tsgb.worker import collect, harden
+from tsgb.worker.run import Run
+
+Stage = Callable[[Run, int], dict[str, Any]]
+STAGES: tuple[tuple[str, Stage], ...] = (
+    ("plan", collect.plan),
+    ("rollout", collect.rollout),
+    ("attack", collect.attack),
+    ("sets", collect.sets),
+    ("train", harden.train),
+    ("guards", harden.guards),
+    ("gates", harden.gates),
+)
+
+
+def run_rounds(run: Run) -> dict[str, Any]:
+    """Every round of the run, then the final exam; returns the final exam's record."""
+    rounds = run.settings.run.rounds
+    for n in range(rounds):
+        run_round(run, n)
+    return _once(run, rounds, "exam", harden.final_exam)
+
+
+def run_round(run: Run, n: int) -> dict[str, Any]:
+    """One round; stages that are done are skipped. Returns the gates' record."""
+    outputs: dict[str, Any] = {}
+    for name, stage in STAGES:
+        outputs = _once(run, n, name, stage)
+    return outputs
+
+
+def _once(run: Run, n: int, name: str, stage: Stage) -> dict[str, Any]:
+    done = run.journal.done(n, name)
+    if done is None:
+        done = stage(run, n)
+        run.journal.finish(n, name, done)
+    return run.outputs(n, name)
