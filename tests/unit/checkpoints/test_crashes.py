@@ -82,26 +82,29 @@ def test_whenever_a_writer_is_killed_the_head_names_a_whole_commit_and_never_an_
 
 
 def test_of_two_trainers_at_once_all_but_the_last_to_come_are_fenced(store: LocalStore, tmp_path: Path) -> None:
-    fenced = FORK.SimpleQueue()
+    fenced, lost = FORK.SimpleQueue(), list[int]()
 
-    def contend(name: str) -> None:
-        folder = tmp_path / name
-        folder.mkdir()
-        for _ in range(5):
-            lease = acquire(store, "demo", name)
+    def train_until_fenced(folder: Path) -> None:
+        lease = acquire(store, "demo", folder.name)
+        try:
             for step in range(3):
                 write_state(folder, step)
-                try:
-                    publish(store, lease, round_number=0, stage="train", step=step, folder=folder)
-                except Fenced:
-                    fenced.put(lease.epoch)
-                    break
-        fenced.put(None)
+                publish(store, lease, round_number=0, stage="train", step=step, folder=folder)
+        except Fenced:
+            lost.append(lease.epoch)
+
+    def contend(name: str) -> None:
+        (tmp_path / name).mkdir()
+        try:
+            for _ in range(5):
+                train_until_fenced(tmp_path / name)
+        finally:
+            fenced.put(lost)
 
     contenders = [FORK.Process(target=contend, args=(name,)) for name in ("a", "b")]
     for contender in contenders:
         contender.start()
-    epochs = [epoch for _ in contenders for epoch in iter(fenced.get, None)]
+    epochs = [epoch for _ in contenders for epoch in fenced.get()]
     for contender in contenders:
         contender.join()
     head, _ = read_head(store, "demo")
