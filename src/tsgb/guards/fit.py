@@ -38,7 +38,7 @@ def fit_guards(
 
     Raises `InputError` when one of the two classes has no call to fit on, or none is left to choose thresholds on.
     """
-    held_back = _half(benign, seed)
+    held_back = held_back_tasks(benign, seed)
     fitted = [trajectory for trajectory in (*harmful, *benign) if task(trajectory) not in held_back]
     probe = _fitted_probe(base, adapter, fitted, tools, layers)
     monitor = RepresentationMonitor()
@@ -48,6 +48,13 @@ def fit_guards(
     scores = [[guard.score(reading) for guard in guards] for reading in readings]
     thresholds = {guard.name: calibrate([row[i] for row in scores]) for i, guard in enumerate(guards)}
     return Guards(base, adapter, tuple(layers), monitor, probe, thresholds)
+
+
+def held_back_tasks(trajectories: Sequence[Trajectory], seed: int) -> frozenset[str]:
+    """The tasks that no guard is fitted on: half of them, at least one."""
+    tasks = sorted({task(trajectory) for trajectory in trajectories})
+    Random(seed).shuffle(tasks)
+    return frozenset(tasks[: (len(tasks) + 1) // 2])
 
 
 def dialogue(trajectory: Trajectory) -> tuple[Message, ...]:
@@ -64,13 +71,6 @@ def is_goal(trajectory: Trajectory, message: int) -> bool:
     """Whether a message of the dialogue asks for exactly the attacker's goal."""
     attack = trajectory.scenario.attack
     return attack is not None and attack.goal in dialogue(trajectory)[message].tool_calls
-
-
-def _half(trajectories: Sequence[Trajectory], seed: int) -> frozenset[str]:
-    """Half of the tasks, at least one."""
-    tasks = sorted({task(trajectory) for trajectory in trajectories})
-    Random(seed).shuffle(tasks)
-    return frozenset(tasks[: (len(tasks) + 1) // 2])
 
 
 def _fitted_probe(

@@ -29,6 +29,7 @@ class LinearProbe:
     mean_F: Tensor
     scale_F: Tensor
 
+    @torch.no_grad()
     def score(self, reading: Reading) -> float:
         """The log odds that the call is harmful."""
         return float(standardised(features(reading), self.mean_F, self.scale_F) @ self.weight_F + self.bias)
@@ -60,7 +61,7 @@ def fit_probe(features_NF: Tensor, harmful_N: Tensor, *, penalty: float = 0.01) 
         entropy = binary_cross_entropy_with_logits(logits_N, target_N, importance_N, reduction="sum")
         total = entropy + penalty / 2 * weight_F.square().sum()
         total.backward()  # type: ignore[no-untyped-call]
-        return float(total)
+        return float(total.detach())
 
     with torch.enable_grad():
         optimizer.step(loss)  # type: ignore[no-untyped-call]
