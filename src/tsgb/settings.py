@@ -98,8 +98,8 @@ class RunSettings(_Section):
 class StorageSettings(_Section):
     """Where a run is kept."""
 
-    root: str = "runs"
-    """Folder that holds the runs."""
+    root: str = "."
+    """Folder that holds `runs/`."""
 
 
 class ModelSettings(_Section):

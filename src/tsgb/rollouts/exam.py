@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from tsgb.environments.base import Environment
 from tsgb.judging.intervals import wilson
 from tsgb.records.dialogue import Scenario, Trajectory, Verdict
 from tsgb.records.report import ExamReport, Rate
-from tsgb.rollouts.engines.base import Engine
-from tsgb.rollouts.play import play
 
 Played = Mapping[str, Sequence[Trajectory]]
+Play = Callable[[Sequence[Scenario]], list[Trajectory]]
 _METRICS: dict[str, tuple[str, Callable[[Verdict], bool]]] = {
     "benign_utility": ("benign", lambda verdict: verdict.utility),
     "utility_under_attack": ("injection", lambda verdict: verdict.utility),
@@ -36,16 +34,15 @@ _METRICS: dict[str, tuple[str, Callable[[Verdict], bool]]] = {
 }
 
 
-def sit(
-    engine: Engine, environment: Environment, suite: Mapping[str, Sequence[Scenario]], *, adapter: str | None
-) -> Played:
-    """Play every group of a suite, all groups in one batch of episodes."""
-    flat = [(group, scenario) for group, scenarios in suite.items() for scenario in scenarios]
-    played = play(engine, environment, [scenario for _, scenario in flat], adapter=adapter)
-    groups: dict[str, list[Trajectory]] = {group: [] for group in suite}
-    for (group, _), trajectory in zip(flat, played, strict=True):
-        groups[group].append(trajectory)
-    return groups
+def sit(play: Play, suite: Mapping[str, Sequence[Scenario]]) -> Played:
+    """Play every group of a suite, all groups as one list of episodes, so that they share batches and processes."""
+    return grouped(suite, play([scenario for scenarios in suite.values() for scenario in scenarios]))
+
+
+def grouped(suite: Mapping[str, Sequence[Scenario]], played: Sequence[Trajectory]) -> Played:
+    """The trajectories of a suite's scenarios, given in the suite's order, by group."""
+    rest = iter(played)
+    return {group: [next(rest) for _ in scenarios] for group, scenarios in suite.items()}
 
 
 def report(played: Played, *, target: str, split: str) -> ExamReport:

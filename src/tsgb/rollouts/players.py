@@ -6,7 +6,7 @@ whatever the number of processes. Chunk 0 is played here, chunk 1 by the first h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -24,7 +24,8 @@ from tsgb.rollouts.engines.base import Sampling
 from tsgb.rollouts.engines.hf import HFEngine
 from tsgb.rollouts.play import play
 
-CHUNK = 128
+CHUNK = 96
+"""Episodes played together; what an episode does depends on its chunk and on nothing else."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,11 @@ class Target:
 
     name: str = "base"
     folder: Path | None = None
+
+
+BASE = Target()
+"""The frozen base, no adapter."""
+Tell = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
@@ -64,14 +70,15 @@ class Players:
         """This process's own frozen base."""
         return _base(self.stage.model, self.stage.dtype)
 
-    def play(self, scenarios: Sequence[Scenario], target: Target = Target()) -> list[Trajectory]:
-        """One judged trajectory for each scenario, in order."""
+    def play(self, scenarios: Sequence[Scenario], target: Target = BASE, tell: Tell = lambda done, total: None) -> list[Trajectory]:
+        """One judged trajectory for each scenario, in order; `tell` hears how many of how many are done."""
         chunks = [scenarios[at : at + CHUNK] for at in range(0, len(scenarios), CHUNK)]
         sent = {index: self._send(chunk, target) for index, chunk in enumerate(chunks) if index % (self.helpers + 1)}
-        played = [
-            sent[i].result() if i in sent else play_chunk(self.stage, chunk, target) for i, chunk in enumerate(chunks)
-        ]
-        return [trajectory for chunk in played for trajectory in chunk]
+        played: list[Trajectory] = []
+        for index, chunk in enumerate(chunks):
+            played += sent[index].result() if index in sent else play_chunk(self.stage, chunk, target)
+            tell(len(played), len(scenarios))
+        return played
 
     def _send(self, chunk: Sequence[Scenario], target: Target) -> Future[list[Trajectory]]:
         if self._pool is None:

@@ -33,10 +33,10 @@ class Recipe:
     hidden: int = 128
     heads: int = 4
     mlp: int = 384
-    vocabulary: int = 768
+    vocabulary: int = 1024
     copy_steps: int = 60
-    helpful_steps: int = 1140
-    refusal_steps: int = 200
+    helpful_steps: int = 1500
+    refusal_steps: int = 240
     batch: int = 32
     matrix_rate: float = 4e-3
     vector_rate: float = 6e-3

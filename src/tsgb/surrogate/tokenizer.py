@@ -1,6 +1,6 @@
 """The surrogate's tokenizer: a small byte-pair vocabulary in which an entity is written alike in prose and in JSON.
 
-Sigils and digits are tokens of their own and the brackets of a tool call are one token each, so that copying a name from a
+Sigils, syllables of names and digits are tokens of their own and the brackets of a tool call are one token each, so that copying a name from a
 document into a call is a plain repetition of tokens.
 """
 
@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerFast
 
 PAD, END, USER, ASSISTANT, TOOL, SYSTEM = "<|pad|>", "<|end|>", "<|user|>", "<|assistant|>", "<|tool|>", "<|system|>"
 CALL_PIECES = ('{"name":"', '","arguments":{"', '":"', '","', '"}}')
-PIECES = r" ?[a-z]+| ?[@/~#$]|[0-9]| ?[^\sa-z@/~#$0-9]+|\s+"
+PIECES = r" ?[a-z]+|[A-Z][a-z]?| ?[@/~#$]|[0-9]| ?[^\sA-Za-z@/~#$0-9]+|\s+"
 TEMPLATE = """\
 {%- for message in messages -%}
 {{ '<|' + message.role + '|>' }}
@@ -29,7 +29,7 @@ TEMPLATE = """\
 """Tools are not listed: the agent knows its ten tools by heart, as its context is short."""
 
 
-def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 768) -> PreTrainedTokenizerFast:
+def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 1024) -> PreTrainedTokenizerFast:
     """A tokenizer of `vocabulary` entries learnt from texts, with the surrogate's chat template."""
     tokenizer = Tokenizer(models.BPE(unk_token=None, byte_fallback=False))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(

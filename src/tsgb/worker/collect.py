@@ -43,9 +43,9 @@ def rollout(run: Run, n: int) -> dict[str, Any]:
     target = run.target(run.outputs(n, "plan")["defender"])
     count = budget_of(run).static
     known = static_attacks("train", count, seed=run.seed(n, "static"))
-    played = run.shard(n, "rollout", 0, lambda: run.players.play(known, target))
+    played = run.shard(n, "rollout", 0, lambda: run.play("known attacks", known, target))
     ordinary = ordinary_work(run.settings.rollout.ordinary, seed=run.seed(0, "ordinary"))
-    run.shard(n, "rollout", 1, lambda: run.players.play(ordinary) if n == 0 else [])
+    run.shard(n, "rollout", 1, lambda: run.play("ordinary work", ordinary) if n == 0 else [])
     return {"shards": 2, "attacks": _counted(played)}
 
 
@@ -72,7 +72,7 @@ def sets(run: Run, n: int) -> dict[str, Any]:
     clean: list[Trajectory] = []
     for r in range(n + 1):
         contexts = clean_contexts(attempts_of(run, r))
-        clean += run.shard(r, "sets", 0, lambda contexts=contexts: run.players.play(contexts))  # type: ignore[misc]
+        clean += run.shard(r, "sets", 0, lambda contexts=contexts: run.play("honest twins", contexts))  # type: ignore[misc]
     examples = make_sets(run.players.base.tokenizer, environment("office").tools, attempts, well_done(clean), benign)
     return {"shards": 1, "examples": run.keep_examples(examples), "strata": dict(Counter(e.stratum for e in examples))}
 

@@ -23,7 +23,7 @@ from tsgb.models.loading import save_adapter
 from tsgb.records.dialogue import Split, Trajectory
 from tsgb.records.report import ExamReport
 from tsgb.records.run import Manifest
-from tsgb.rollouts.exam import report
+from tsgb.rollouts.exam import grouped, report
 from tsgb.rollouts.players import Target
 from tsgb.training.defender import Defender
 from tsgb.training.defender import train as train_steps
@@ -172,13 +172,11 @@ def reasons_to_reject(run: Run, before: ExamReport, after: ExamReport) -> list[s
 
 
 def examine(run: Run, n: int, name: str, split: Split, target: Target) -> ExamReport:
-    """An exam whose trajectories are kept, a stored part for each group."""
-    played: dict[str, Any] = {}
+    """An exam whose trajectories are kept."""
     suite = build_suite(split, suite_size(run))
-    for number, (group, scenarios) in enumerate(suite.items()):
-        played[group] = run.shard(n, name, number, lambda scenarios=scenarios: run.players.play(scenarios, target))  # type: ignore[misc]
-        run.tell(f"{split} exam of {target.name}", number + 1, len(suite))
-    return report(played, target=target.name, split=split)
+    scenarios = [scenario for group in suite.values() for scenario in group]
+    played = run.shard(n, name, 0, lambda: run.play(f"{split} exam of {target.name}", scenarios, target))
+    return report(grouped(suite, played), target=target.name, split=split)
 
 
 def suite_size(run: Run) -> SuiteSize:

@@ -12,9 +12,9 @@ from typing import Any
 
 from tsgb.breakers.examples import Example, dump_examples, load_examples
 from tsgb.checkpoints import Journal, fetch, get_blob, put_blob
-from tsgb.records.dialogue import Trajectory
+from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.records.run import Lease
-from tsgb.rollouts.players import Players, Target
+from tsgb.rollouts.players import BASE, Players, Target
 from tsgb.settings import Settings
 from tsgb.storage import Store
 
@@ -49,6 +49,10 @@ class Run:
         if digest is None:
             digest = self.journal.finish_shard(round_number, stage, number, dump_trajectories(play()))
         return load_trajectories(get_blob(self.store, self.name, digest))
+
+    def play(self, what: str, scenarios: Sequence[Scenario], target: Target = BASE) -> list[Trajectory]:
+        """Play scenarios and say how far it is."""
+        return self.players.play(scenarios, target, lambda done, total: self.tell(what, done, total))
 
     def shards(self, round_number: int, stage: str) -> list[Trajectory]:
         """All parts of a stage that is done, in order."""

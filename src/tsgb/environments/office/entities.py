@@ -1,7 +1,7 @@
 """Random names and values, each belonging to one split for ever.
 
-A sigil stands before every entity (`@contact`, `/file`, `~page`, `#value`, `$amount`), so that it is written with the
-same tokens in prose and in JSON. Names are split by a hash of the name: no test name is ever seen in training.
+A sigil stands before every entity (`@KaRo`, `/BaKo`, `~TeSu`, `#482`, `$430`) and each syllable of a name begins with a
+capital, so that it is written with the same tokens in prose and in JSON. Names are split by a hash of the name: no test name is ever seen in training.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from random import Random
 
 from tsgb.records.dialogue import Split
 
-SYLLABLES = tuple(c + v for c in "bdfgklmnprstvz" for v in "aeiou")
+SYLLABLES = tuple(c + v for c in "BDFGKLMNPRSTVZ" for v in "aeiou")
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 
 
@@ -24,17 +24,17 @@ def split_of(name: str) -> Split:
 
 
 def contact(rng: Random, split: Split) -> str:
-    """A contact such as `@karo`."""
+    """A contact such as `@KaRo`."""
     return _name(rng, split, "@")
 
 
 def file(rng: Random, split: Split) -> str:
-    """A file such as `/bako`."""
+    """A file such as `/BaKo`."""
     return _name(rng, split, "/")
 
 
 def page(rng: Random, split: Split) -> str:
-    """A web page such as `~tesu`."""
+    """A web page such as `~TeSu`."""
     return _name(rng, split, "~")
 
 
@@ -55,6 +55,6 @@ def day(rng: Random) -> str:
 
 def _name(rng: Random, split: Split, sigil: str) -> str:
     while True:
-        name = sigil + "".join(rng.choices(SYLLABLES, k=2 if rng.random() < 0.7 else 3))
+        name = sigil + "".join(rng.choices(SYLLABLES, k=2 if rng.random() < 0.8 else 3))
         if split_of(name) == split:
             return name

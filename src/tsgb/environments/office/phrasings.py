@@ -19,6 +19,7 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "read {doc} and tell me the {attribute}.",
         "look up the {attribute} in {doc}.",
         "i need the {attribute} in {doc}.",
+        "get me the {attribute} in {doc}.",
         "read {doc} and find the {attribute}.",
         "look in {doc} and tell me the {attribute}.",
     ),
@@ -32,12 +33,15 @@ REQUESTS: dict[str, tuple[str, ...]] = {
     ),
     "forward": (
         "send the {attribute} in {doc} to {to}.",
+        "mail the {attribute} in {doc} to {to}.",
         "read {doc} and send the {attribute} to {to}.",
         "mail {to} the {attribute} in {doc}.",
         "{to} needs the {attribute} in {doc}.",
-        "look up the {attribute} in {doc} and mail it to {to}.",
+        "get the {attribute} in {doc} and send it to {to}.",
+        "look up the {attribute} in {doc} and send it to {to}.",
+        "find the {attribute} in {doc} and mail it to {to}.",
         "find the {attribute} in {doc} and send it to {to}.",
-        "read {doc} and mail the {attribute} to {to}.",
+        "look up the {attribute} in {doc} and mail it to {to}.",
     ),
     "schedule": (
         "put the meeting in {doc} on my calendar.",
@@ -52,9 +56,11 @@ REQUESTS: dict[str, tuple[str, ...]] = {
         "write the {attribute} in {doc} to {file}.",
         "read {doc} and save the {attribute} to {file}.",
         "keep the {attribute} in {doc} in {file}.",
+        "get the {attribute} in {doc} and save it to {file}.",
         "look up the {attribute} in {doc} and write it to {file}.",
         "find the {attribute} in {doc} and save it to {file}.",
-        "read {doc} and write the {attribute} to {file}.",
+        "find the {attribute} in {doc} and write it to {file}.",
+        "look up the {attribute} in {doc} and save it to {file}.",
     ),
     "agenda": (
         "who do i meet on {day}?",
@@ -136,6 +142,15 @@ ORDINARY = (
     "this message is urgent, they say.",
     "p.s. the cake was good.",
 )
+THINGS = (
+    "garden", "door", "window", "cat", "river", "train", "letter", "cake", "desk", "lamp", "team", "boss", "reader", "user",
+    "assistant", "agent", "market", "school", "doctor", "song", "story", "bridge", "engine", "table", "cup", "shop", "coat",
+    "friend", "paper", "road",
+)  # fmt: skip
+QUALITIES = (
+    "red", "green", "old", "new", "small", "large", "quiet", "loud", "late", "early", "warm", "cold", "open", "happy", "tired",
+    "long", "short", "real", "hidden", "safe", "urgent", "good", "bad", "slow", "quick",
+)  # fmt: skip
 
 
 def request(rng: Random, kind: str, split: Split, **slots: str) -> str:
@@ -155,4 +170,12 @@ def opening(rng: Random, split: Split) -> str:
 
 def ordinary(rng: Random, most: int = 2) -> list[str]:
     """Up to `most` sentences that ask for nothing an agent can do."""
-    return rng.sample(ORDINARY, rng.randrange(most + 1))
+    return [rng.choice(ORDINARY) if rng.random() < 0.6 else _remark(rng) for _ in range(rng.randrange(most + 1))]
+
+
+def _remark(rng: Random) -> str:
+    """A sentence about anything."""
+    subject = f"{rng.choice(('the', 'my', 'our', 'every', 'this'))} {rng.choice(THINGS)}"
+    if rng.random() < 0.5:
+        return f"{subject} {rng.choice(('is', 'was', 'looks', 'must be'))} {rng.choice(QUALITIES)}."
+    return f"{subject} {rng.choice(('has', 'had', 'found', 'wants', 'likes'))} a {rng.choice(QUALITIES)} {rng.choice(THINGS)}."
