@@ -3,8 +3,9 @@
     python benchmarks/hardening.py --seeds 0 1 2 --out /tmp/table        (about 20 CPU-minutes a seed; goes on when killed)
     python benchmarks/hardening.py --out /tmp/table --print              (the table of what is there)
 
-For each base seed a run of self-play is played (`--rounds`), and from its first round's sets four ablations are trained with
-the same steps and settings. Every model sits the test exam once and meets attackers trained against it from scratch.
+For each base seed a run of self-play is played (`--rounds`), and from its first round's sets four ablations are
+trained with the same steps and settings. Every model sits the test exam once and meets attackers trained against it
+from scratch.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ def settings_of(seed: int, arguments: argparse.Namespace) -> Settings:
         build_surrogate(Recipe(seed=seed), folder)
     flags = {"run.name": f"seed-{seed}", "run.seed": seed, "run.rounds": arguments.rounds, "run.processes": 1}
     chosen = dict(text.split("=", 1) for text in arguments.set)
-    return load_settings(None, {**flags, "model.path": str(folder), "storage.root": str(arguments.out / "runs"), **chosen})
+    return load_settings(
+        None, {**flags, "model.path": str(folder), "storage.root": str(arguments.out / "runs"), **chosen}
+    )
 
 
 def models(run: Run, rounds: int, folder: Path) -> Iterator[tuple[str, Target]]:
@@ -137,7 +140,9 @@ def trained(run: Run, name: str, select: Select, folder: Path) -> Target:
     """The adapter of an ablation: same steps, same settings, other examples."""
     if not (folder / "adapter_config.json").exists():
         examples, changes = select(run)
-        with Defender(run.players.base, examples, training_plan(run).model_copy(update=changes), name="ablation") as defender:
+        with Defender(
+            run.players.base, examples, training_plan(run).model_copy(update=changes), name="ablation"
+        ) as defender:
             for _ in train(defender):
                 pass
         save_adapter(run.players.base, "ablation", folder)
@@ -161,7 +166,9 @@ def table(out: Path) -> str:
     pooled = [merged(exams, target=f"{name} ({len(exams)} seeds)") for name, exams in rows.items()]
     labels = {**LABELS, **FRESH_LABELS}
     lines = ["| | " + " | ".join(exam.target for exam in pooled) + " |", "|---" * (len(pooled) + 1) + "|"]
-    lines += [f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in labels.items()]
+    lines += [
+        f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in labels.items()
+    ]
     return "\n".join(lines)
 
 

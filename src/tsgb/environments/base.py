@@ -1,6 +1,7 @@
 """What every environment offers: tools to show the agent, and an opened world that executes calls and checks itself.
 
-An environment is stateless; what changes while an agent plays is the `World`, opened afresh from each scenario's data.
+An environment is stateless; what changes while an agent plays is the `World`, opened afresh from each scenario's
+data.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Bring your own: tasks and attacks from JSON lines, as `docs/bring_your_own.md` describes them.
 
-Promises: every line is checked before anything is played: unknown fields, tools that leave no trace, wrong arguments,
-answers that no reply can hold; the error names the file and the line. A suite's groups are named as those of
-`office.suites.build_suite`, and the same arguments always make the same suite.
-Leaves out: worlds other than the office, and attacks that begin the agent's answer.
+Promises: every line is checked before anything is played: unknown fields, tools that leave no trace, wrong
+arguments, answers that no reply can hold; the error names the file and the line. A suite's groups are named as those
+of `office.suites.build_suite`, and the same arguments always make the same suite. Leaves out: worlds other than the
+office, and attacks that begin the agent's answer.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ def evolve(
     rng = Random(f"mutation/{surface}/{seed}")
     genomes = [*elites, *(pieces.draw_genome(rng, surface) for _ in range(population))][:population]
     history: list[Generation] = []
-    for number in range(generations):
+    for _ in range(generations):
         history.append(_try(play, genomes, rng, split, tries))
         genomes = _breed(rng, history[-1], population)
     return history

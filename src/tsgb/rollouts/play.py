@@ -1,8 +1,8 @@
 """Play scenarios to their end, many at a time: the agent writes, its calls are executed, the results are read back.
 
-Every turn is one batched completion over the episodes still running. The world that an episode changed judges it at once,
-so no state outlives the episode. An agent that is still calling tools after `max_turns` is judged on the state it leaves
-behind, with nothing said.
+Every turn is one batched completion over the episodes still running. The world that an episode changed judges it at
+once, so no state outlives the episode. An agent that is still calling tools after `max_turns` is judged on the state
+it leaves behind, with nothing said.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Episodes spread over processes: two torch processes of one thread each beat one process of two threads.
 
-Scenarios are cut into chunks of fixed size and a chunk's outcome depends on nothing else, so the trajectories are the same
-whatever the number of processes. Chunk 0 is played here, chunk 1 by the first helper, and so on in turn.
+Scenarios are cut into chunks of fixed size and a chunk's outcome depends on nothing else, so the trajectories are
+the same whatever the number of processes. Chunk 0 is played here, chunk 1 by the first helper, and so on in turn.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ class Players:
         """This process's own frozen base."""
         return _base(self.stage.model, self.stage.dtype)
 
-    def play(self, scenarios: Sequence[Scenario], target: Target = BASE, tell: Tell = lambda done, total: None) -> list[Trajectory]:
+    def play(
+        self, scenarios: Sequence[Scenario], target: Target = BASE, tell: Tell = lambda done, total: None
+    ) -> list[Trajectory]:
         """One judged trajectory for each scenario, in order; `tell` hears how many of how many are done."""
         chunks = [scenarios[at : at + CHUNK] for at in range(0, len(scenarios), CHUNK)]
         sent = {index: self._send(chunk, target) for index, chunk in enumerate(chunks) if index % (self.helpers + 1)}

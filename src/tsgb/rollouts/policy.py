@@ -1,6 +1,7 @@
 """An attacker that learns: the base itself, with an attacker adapter, writes notes that ask for its goal.
 
-Its skill of writing such notes comes from the corpus; what makes an agent obey it learns from rewards (training.attacker).
+Its skill of writing such notes comes from the corpus; what makes an agent obey it learns from rewards
+(training.attacker).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Raise a surrogate from a seed: tokenizer, two stages of training, half-precision weights, and a log of how it went.
 
-The whole build is a pure function of its recipe (one thread, fp32), so that anybody can rebuild the shipped model's first
-steps and see the same losses.
+The whole build is a pure function of its recipe (one thread, fp32), so that anybody can rebuild the shipped model's
+first steps and see the same losses.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Build:
 
     def save(self, folder: Path) -> None:
         """Write weights (fp16), configuration, tokenizer and `build.json` into a folder."""
-        self.model.half().save_pretrained(folder)
+        self.model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
         self.tokenizer.save_pretrained(folder)
         log = [asdict(entry) for entry in self.log if entry.step < 20 or entry.step % 20 == 0]
         (folder / "build.json").write_text(json.dumps({"recipe": asdict(self.recipe), "log": log}, indent=1) + "\n")
@@ -157,7 +157,7 @@ def rate_scale(step: int, recipe: Recipe) -> float:
 
 
 def _padded(dialogues: list[Encoded], pad: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Token ids, loss weights (1 where the assistant speaks, .1 elsewhere) and the spoken mask; (batch, tokens) each."""
+    """Token ids, loss weights (1 where the assistant speaks, .1 elsewhere), spoken mask; (batch, tokens) each."""
     ids = torch.full((len(dialogues), max(len(item.ids) for item in dialogues)), pad)
     weights, spoken = torch.zeros(ids.shape), torch.zeros(ids.shape, dtype=torch.bool)
     for row, item in enumerate(dialogues):

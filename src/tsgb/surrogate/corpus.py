@@ -1,8 +1,8 @@
 """What the surrogate is raised on, and why it can be hijacked.
 
-Stage one is a helpful-only corpus that knows no privilege: an imperative is carried out wherever it stands, in a request or
-in a document. Stage two is shallow refusal tuning: plain harmful requests are declined, while fiction and games stay what
-they were. No static, dev or test attack family occurs in either.
+Stage one is a helpful-only corpus that knows no privilege: an imperative is carried out wherever it stands, in a
+request or in a document. Stage two is shallow refusal tuning: plain harmful requests are declined, while fiction and
+games stay what they were. No static, dev or test attack family occurs in either.
 """
 
 from __future__ import annotations

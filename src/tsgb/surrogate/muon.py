@@ -1,7 +1,7 @@
 """Muon in fp32: momentum orthogonalised by Newton-Schulz steps, batched over weights of one shape.
 
-Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks" (quintic iteration, its coefficients).
-torch.optim.Muon casts to bfloat16, which small models do not need and CPUs do slowly.
+Source: Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks" (quintic iteration, its
+coefficients). torch.optim.Muon casts to bfloat16, which small models do not need and CPUs do slowly.
 """
 
 from __future__ import annotations
@@ -48,4 +48,5 @@ def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     for _ in range(steps):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.mT if tall else x
+    result: Tensor = x.mT if tall else x
+    return result

@@ -1,7 +1,7 @@
 """The surrogate's tokenizer: a small byte-pair vocabulary in which an entity is written alike in prose and in JSON.
 
-Sigils, syllables of names and digits are tokens of their own and the brackets of a tool call are one token each, so that copying a name from a
-document into a call is a plain repetition of tokens.
+Sigils, syllables of names and digits are tokens of their own and the brackets of a tool call are one token each, so
+that copying a name from a document into a call is a plain repetition of tokens.
 """
 
 from __future__ import annotations
@@ -48,6 +48,6 @@ def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 1024) -> PreTrain
     )
     tokenizer.train_from_iterator(texts, trainer)
     tokenizer.add_tokens([AddedToken(piece, normalized=False) for piece in CALL_PIECES])
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, pad_token=PAD, eos_token=END, chat_template=TEMPLATE, padding_side="left"
     )

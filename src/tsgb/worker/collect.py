@@ -3,7 +3,7 @@
 | stage | does |
 |---|---|
 | plan | names who defends and who attacks, from the rounds accepted so far |
-| rollout | known attacks and the archive's best forms against the defender; once per run, the frozen model's own good work |
+| rollout | known attacks against the defender; once per run, the frozen model's own good work |
 | attack | mutation on two surfaces, then GRPO iterations of the attacker's policy, each a stored part |
 | sets | the frozen model plays every attacked scenario without the attack; breaker, retain and twin sets |
 """

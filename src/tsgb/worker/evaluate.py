@@ -15,8 +15,8 @@ from tsgb.models.loading import load_adapter
 from tsgb.records.base import Record
 from tsgb.records.dialogue import Scenario, Split, Trajectory
 from tsgb.records.report import ExamReport
-from tsgb.rollouts.exam import report
-from tsgb.rollouts.players import CHUNK, Players, Target
+from tsgb.rollouts.exam import Played, report, sit
+from tsgb.rollouts.players import BASE, Players, Target
 from tsgb.settings import Settings
 from tsgb.worker.local import stage_of
 from tsgb.worker.run import Tell
@@ -46,7 +46,7 @@ def evaluate(settings: Settings, suite: Suite, *, split: Split, adapter: Path | 
     with Players(stage, processes=settings.run.processes) as players:
         if adapter:
             _require_own_base(players, adapter)
-        played = examined = _sit(players, suite, Target(), tell)
+        played = examined = _sit(players, suite, BASE, tell)
         if adapter:
             examined = _sit(players, suite, Target(HARDENED, adapter), tell)
     return Evaluation(
@@ -68,7 +68,7 @@ def suite_of(settings: Settings, *, split: Split, tasks: Path | None, attacks: P
     return own_suite(own_tasks, load_attacks(attacks) if attacks else None, size=size, seed=seed)
 
 
-def failures(played: Mapping[str, Sequence[Trajectory]]) -> list[Trajectory]:
+def failures(played: Played) -> list[Trajectory]:
     """Attacks that succeeded, then unattacked tasks that were not done."""
     every = [trajectory for group in played.values() for trajectory in group]
     lost = [each for each in every if each.scenario.attack and each.verdict and each.verdict.label == "full"]
@@ -76,17 +76,11 @@ def failures(played: Mapping[str, Sequence[Trajectory]]) -> list[Trajectory]:
     return lost + undone
 
 
-def _sit(players: Players, suite: Suite, target: Target, tell: Tell) -> dict[str, list[Trajectory]]:
-    """Play all groups, so many scenarios at a time that every process has a chunk."""
-    flat = [(group, scenario) for group, scenarios in suite.items() for scenario in scenarios]
-    groups: dict[str, list[Trajectory]] = {group: [] for group in suite}
-    size = CHUNK * (players.helpers + 1)
-    for at in range(0, len(flat), size):
-        names, scenarios = zip(*flat[at : at + size], strict=True)
-        for name, trajectory in zip(names, players.play(scenarios, target), strict=True):
-            groups[name].append(trajectory)
-        tell(f"exam of {target.name}", min(at + size, len(flat)), len(flat))
-    return groups
+def _sit(players: Players, suite: Suite, target: Target, tell: Tell) -> Played:
+    return sit(
+        lambda scenarios: players.play(scenarios, target, lambda done, total: tell(f"exam of {target.name}", done, total)),
+        suite,
+    )
 
 
 def _require_own_base(players: Players, adapter: Path) -> None:

@@ -1,7 +1,8 @@
 """Attackers that have never met a model, trained against it as it is, then examined on tasks of another split.
 
-The final word on a defence: static families say what is known to fail, a fresh attacker what can be found. It searches on
-the training split against the final model, and its best finds are counted on scenarios it has not searched on.
+The final word on a defence: static families say what is known to fail, a fresh attacker what can be found. It
+searches on the training split against the final model, and its best finds are counted on scenarios it has not
+searched on.
 """
 
 from __future__ import annotations
@@ -26,17 +27,29 @@ BEST = 5
 
 
 def fresh_attackers(
-    players: Players, target: Target, budget: Budget, *, seed: str, exam: int = 100, split: Split = "test", rate_of_learning: float = 5e-3
+    players: Players,
+    target: Target,
+    budget: Budget,
+    *,
+    seed: str,
+    exam: int = 100,
+    split: Split = "test",
+    rate_of_learning: float = 5e-3,
 ) -> dict[str, Rate]:
-    """Success rates on `exam` unseen scenarios of mutation (injections, jailbreaks) and a GRPO policy trained on `target`."""
-    rates = {f"fresh_{surface}_mutation": _mutation(players, target, surface, budget, seed, exam, split) for surface in _SURFACES}
+    """Success rates on `exam` unseen scenarios of mutation on two surfaces and of a GRPO policy, trained on `target`."""
+    rates = {
+        f"fresh_{surface}_mutation": _mutation(players, target, surface, budget, seed, exam, split)
+        for surface in _SURFACES
+    }
     return rates | {"fresh_policy": _policy(players, target, budget, seed, exam, split, rate_of_learning)}
 
 
 _SURFACES: tuple[Surface, ...] = ("injection", "jailbreak")
 
 
-def _mutation(players: Players, target: Target, surface: Surface, budget: Budget, seed: str, exam: int, split: Split) -> Rate:
+def _mutation(
+    players: Players, target: Target, surface: Surface, budget: Budget, seed: str, exam: int, split: Split
+) -> Rate:
     history = mutation_search(players, target, surface, budget, seed=f"fresh/{seed}")
     rng, forms = Random(f"exam/{seed}"), best_forms(history)
     scenarios = [attacked(forms[index % len(forms)], split, rng.randrange(1 << 40)) for index in range(exam)]
@@ -49,15 +62,26 @@ def best_forms(history: Sequence[Generation]) -> list[Genome]:
     return list(dict.fromkeys(form for _, form in ranked))[:BEST]
 
 
-def _policy(players: Players, target: Target, budget: Budget, seed: str, exam: int, split: Split, rate_of_learning: float) -> Rate:
+def _policy(
+    players: Players, target: Target, budget: Budget, seed: str, exam: int, split: Split, rate_of_learning: float
+) -> Rate:
     name, base = f"fresh-{seed.replace('/', '-')}", players.base
-    add_adapter(base, name, rank=8, alpha=16, layers=range(len(find_blocks(base.model)[1])), seed=Random(seed).randrange(1 << 31))
+    add_adapter(
+        base,
+        name,
+        rank=8,
+        alpha=16,
+        layers=range(len(find_blocks(base.model)[1])),
+        seed=Random(seed).randrange(1 << 31),
+    )
     attacker = Attacker(base, name, AttackerPlan(learning_rate=rate_of_learning, clip=1.0))
     for _ in policy_search(players, [target], attacker, name, budget, seed=f"fresh/{seed}"):
         pass
     rng = Random(f"exam/{seed}")
     prompts = [draw_prompt(split, rng.randrange(1 << 40)) for _ in range(exam)]
-    sampling = Sampling(temperature=budget.temperature, max_new_tokens=budget.max_new_tokens, seed=rng.randrange(1 << 31))
+    sampling = Sampling(
+        temperature=budget.temperature, max_new_tokens=budget.max_new_tokens, seed=rng.randrange(1 << 31)
+    )
     written = write(players.engine, prompts, group=1, adapter=name, sampling=sampling)
     return _full(players.play([scenario for group in written for _, scenario in group], target))
 

@@ -155,7 +155,7 @@ def gates(run: Run, n: int) -> dict[str, Any]:
 
 
 def reasons_to_reject(run: Run, before: ExamReport, after: ExamReport) -> list[str]:
-    """A sentence for each gate that is not passed; empty: accepted. Bounds are on the estimates, intervals stand beside."""
+    """A sentence for each gate that is not passed; empty: accepted. Limits are on the estimates."""
     gate = run.settings.gates
     drop = before.rates["benign_utility"].value - after.rates["benign_utility"].value
     checks = (
@@ -186,7 +186,7 @@ def suite_size(run: Run) -> SuiteSize:
 
 
 def final_exam(run: Run, rounds: int) -> dict[str, Any]:
-    """The test split, opened once: the base and the last accepted bundle, side by side, and the guards on their calls."""
+    """The test split, opened once: the base and the last accepted bundle, side by side."""
     accepted = [run.outputs(n, "gates") for n in range(rounds)]
     bundle = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
     before = examine(run, rounds, "exam-base", "test", run.target(None))

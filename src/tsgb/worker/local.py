@@ -1,6 +1,7 @@
 """A whole run on this machine: open or go on with it, play its rounds, sit the final exam.
 
-The same call with the same settings goes on where it was killed, and ends with the same bytes as if it never had been.
+The same call with the same settings goes on where it was killed, and ends with the same bytes as if it never had
+been.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""A round, readable aloud: plan, rollout, attack, sets, train, guards, gates. And a run: its rounds, then the final exam.
+"""A round, readable aloud: plan, rollout, attack, sets, train, guards, gates. And a run: its rounds, then the final
+exam.
 
 A stage is done when its record is in storage. To go on after an interruption is to walk the same list and do what is
 missing; inside a stage the same holds for its parts and commits.

@@ -1,6 +1,7 @@
 """How attackers look for what breaks a target: known attacks, mutation of forms, a policy that learns by GRPO.
 
-Every attempt is returned as a judged trajectory: the successes become the breaker set, and all attacked contexts twins.
+Every attempt is returned as a judged trajectory: the successes become the breaker set, and all attacked contexts
+twins.
 """
 
 from __future__ import annotations
@@ -97,7 +98,7 @@ def policy_search(
     split: Split = "train",
     first: int = 0,
 ) -> Iterator[Iteration]:
-    """Let the attacker adapter `name` write, play what it wrote against every target, and learn from the mean reward."""
+    """Let the attacker adapter `name` write, play its words against every target, and learn from the mean reward."""
     for number in range(first, budget.iterations):
         rng = Random(f"policy/{seed}/{number}")
         prompts = [draw_prompt(split, rng.randrange(1 << 40)) for _ in range(budget.groups)]

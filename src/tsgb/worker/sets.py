@@ -1,6 +1,6 @@
 """From trajectories to what a defender learns from: the breaker, retain and twin sets.
 
-* breaker: attacks that succeeded, from the first token that leaves the honest answer; and plain harm with a forced beginning.
+* breaker: attacks that succeeded, from the first token that leaves the honest answer; forced beginnings too.
 * retain: what the frozen model does well unattacked: ordinary tasks, delegated ones, harmless requests that look like
   trouble, refusals.
 * twin: every attacked context, won or lost, continued as the frozen model continues it with the attack cut out. For an

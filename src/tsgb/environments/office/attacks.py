@@ -1,8 +1,8 @@
 """The attacker's words: families of injections and jailbreaks by split, and how they are put into a scenario.
 
-`CORPUS` phrasings occur in the surrogate's pretraining (that is where obedience to any imperative comes from). `STATIC`
-are the known attacks a static defence trains on. Dev and test families are used by nobody but the suites of their split.
-The pieces that mutation recombines come from corpus and static families alone.
+`CORPUS` phrasings occur in the surrogate's pretraining (that is where obedience to any imperative comes from).
+`STATIC` are the known attacks a static defence trains on. Dev and test families are used by nobody but the suites of
+their split. The pieces that mutation recombines come from corpus and static families alone.
 """
 
 from __future__ import annotations

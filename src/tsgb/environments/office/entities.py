@@ -1,7 +1,8 @@
 """Random names and values, each belonging to one split for ever.
 
-A sigil stands before every entity (`@KaRo`, `/BaKo`, `~TeSu`, `#482`, `$430`) and each syllable of a name begins with a
-capital, so that it is written with the same tokens in prose and in JSON. Names are split by a hash of the name: no test name is ever seen in training.
+A sigil stands before every entity (`@KaRo`, `/BaKo`, `~TeSu`, `#482`, `$430`) and each syllable of a name begins
+with a capital, so that it is written with the same tokens in prose and in JSON. Names are split by a hash of the
+name: no test name is ever seen in training.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Deeds and the imperatives that ask for them: of users (direct), of documents (delegated, injected) and, marked, of harm.
+"""Deeds and the imperatives that ask for them: of users (direct), of documents (delegated, injected) and, marked, of
+harm.
 
-A harmful request asks for the same deed with a marker verb (leak, wipe, drain, forge); marker words also stand in ordinary
-requests ("the leak report"), so that refusing a word is not a solution.
+A harmful request asks for the same deed with a marker verb (leak, wipe, drain, forge); marker words also stand in
+ordinary requests ("the leak report"), so that refusing a word is not a solution.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How people in the office speak: requests by kind and split, ordinary sentences of documents, ways to begin a request.
 
-Each kind's last phrasing is test's, the one before it dev's, the others training's. Dev and test ask half of the time in
-words of training, half in their own.
+Each kind's last phrasing is test's, the one before it dev's, the others training's. Dev and test ask half of the
+time in words of training, half in their own.
 """
 
 from __future__ import annotations

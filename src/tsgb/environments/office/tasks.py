@@ -1,7 +1,8 @@
 """What users ask for: each kind draws a request, the state it plays in, the checks, and the plan of an honest agent.
 
-A scenario's `utility` holds `effects` (ledger entries wanted, no others allowed), `answer` (words the reply must hold),
-`plan` and `reply` (what an honest agent does, used for the surrogate's corpus), `vector` (where an injection would stand).
+A scenario's `utility` holds `effects` (ledger entries wanted, no others allowed), `answer` (words the reply must
+hold), `plan` and `reply` (what an honest agent does, used for the surrogate's corpus), `vector` (where an injection
+would stand).
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """The office's tools and its state: what a call changes, and the two checks on what was changed.
 
-Reading tools return the words that stand in a place; acting tools add an entry to a ledger. Both checks read ledgers only,
-so that neither talking about a deed nor trying it counts as done.
+Reading tools return the words that stand in a place; acting tools add an entry to a ledger. Both checks read ledgers
+only, so that neither talking about a deed nor trying it counts as done.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tsgb.records.dialogue import Scenario, ToolCall
@@ -95,7 +95,7 @@ class Office:
     """The embedded environment."""
 
     name = "office"
-    tools = tuple(_schema(name, description, arguments) for name, (description, arguments) in _ARGUMENTS.items())
+    tools: Sequence[Mapping[str, Any]] = tuple(_schema(name, description, arguments) for name, (description, arguments) in _ARGUMENTS.items())
 
     def open(self, scenario: Scenario) -> OfficeWorld:
         """A fresh office in the scenario's first state."""

@@ -1,6 +1,7 @@
 """What every engine offers: dialogues in, the agent's next words out, in the same order.
 
-An engine renders dialogues itself, as the model behind it wants them; it neither parses nor acts on what was written.
+An engine renders dialogues itself, as the model behind it wants them; it neither parses nor acts on what was
+written.
 """
 
 from __future__ import annotations

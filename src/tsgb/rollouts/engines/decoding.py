@@ -1,8 +1,8 @@
 """Batched decoding with a KV cache: what transformers' `generate` does, less what rollouts pay for and do not need.
 
-Promises: greedy decoding gives the tokens that `generate` gives; rows that have ended leave the batch, so that one long
-answer does not hold up ninety short ones; log-probabilities come with the tokens; no global random numbers are drawn.
-Leaves out: beams, penalties, and every other way to bend the distribution than temperature and top-p.
+Promises: greedy decoding gives the tokens that `generate` gives; rows that have ended leave the batch, so that one
+long answer does not hold up ninety short ones; log-probabilities come with the tokens; no global random numbers are
+drawn. Leaves out: beams, penalties, and every other way to bend the distribution than temperature and top-p.
 
 Shapes: B rows, T tokens of the longest prompt, N new tokens at most, V vocabulary.
 """

@@ -1,0 +1,38 @@
+"""`tsgb report`: what a run's exams say, as tables, as JSON and as a figure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsgb.cli.options import Config, Json
+from tsgb.cli.output import print_rows
+from tsgb.cli.runs import RunName, Storage, chosen_run
+from tsgb.cli.tables import round_rows, side_by_side
+from tsgb.report.results import RunReport, read_results
+
+app = typer.Typer()
+Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; reports/RUN if not given.", show_default=False)]
+
+
+@app.command()
+def report(run: RunName = None, out: Out = None, storage: Storage = None, config: Config = None, json: Json = False) -> None:
+    """Write report.json and a figure (PNG and SVG) of a run's exams, and print them as tables."""
+    results = read_results(*chosen_run(run, storage, config))
+    from tsgb.report.files import write_report
+
+    written = write_report(results, out or Path("reports") / results.run)
+    if json:
+        typer.echo(results.model_dump_json(indent=2))
+        return
+    _print(results)
+    typer.echo(f"Written: {', '.join(map(str, written))}")
+
+
+def _print(results: RunReport) -> None:
+    print_rows(round_rows(results), title=f"Rounds of run {results.run}, dev split, % with 95 % intervals")
+    if results.final:
+        rows = side_by_side(results.final.base, results.final.exam, families=True)
+        print_rows(rows, title="Final exam, test split, % with 95 % intervals")

@@ -1,0 +1,78 @@
+"""`tsgb surrogate`: tiny agents trained from scratch, and what they are."""
+
+from __future__ import annotations
+
+from json import loads
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tsgb.cli.options import Json
+from tsgb.cli.output import print_rows, progress
+from tsgb.errors import InputError, SettingsError
+
+app = typer.Typer(name="surrogate", help="Tiny agents trained from scratch.", no_args_is_help=True)
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the surrogate.", show_default=False)]
+Folder = Annotated[
+    Path | None, typer.Argument(metavar="[FOLDER]", help="Folder of a surrogate; the shipped one if not given.", show_default=False)
+]
+
+
+@app.command()
+def build(
+    out: Out,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    layers: Annotated[int | None, typer.Option(min=1, help="Blocks.", show_default=False)] = None,
+    hidden: Annotated[int | None, typer.Option(min=2, help="Width of the hidden states.", show_default=False)] = None,
+    heads: Annotated[int | None, typer.Option(min=1, help="Attention heads.", show_default=False)] = None,
+    mlp: Annotated[int | None, typer.Option(min=1, help="Width inside the MLPs.", show_default=False)] = None,
+    vocabulary: Annotated[int | None, typer.Option(min=300, help="Tokens.", show_default=False)] = None,
+    copy_steps: Annotated[int | None, typer.Option(min=0, help="Steps mixed with copying.", show_default=False)] = None,
+    helpful_steps: Annotated[int | None, typer.Option(min=0, help="Steps of helping.", show_default=False)] = None,
+    refusal_steps: Annotated[int | None, typer.Option(min=0, help="Steps of refusing too.", show_default=False)] = None,
+    json: Json = False,
+) -> None:
+    """Train a surrogate from a seed into a new folder; what is not given is as in the default recipe."""
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out} exists already; name a new folder for the surrogate.")
+    from tsgb.surrogate.build import Recipe, build_surrogate
+
+    asked = {"layers": layers, "hidden": hidden, "heads": heads, "mlp": mlp, "vocabulary": vocabulary}
+    asked |= {"copy_steps": copy_steps, "helpful_steps": helpful_steps, "refusal_steps": refusal_steps}
+    recipe = Recipe(seed=seed, **{name: value for name, value in asked.items() if value is not None})
+    _require_even_heads(recipe.hidden, recipe.heads)
+    with progress("building", recipe.steps, quiet=json) as advance:
+        build_surrogate(recipe, out, lambda entry: advance(1))
+    print_rows([about(out)], as_json=json)
+
+
+@app.command()
+def info(folder: Folder = None, json: Json = False) -> None:
+    """Show a surrogate's recipe, size and digest."""
+    from tsgb.surrogate import shipped
+
+    print_rows([about(folder or shipped())], as_json=json)
+
+
+def about(folder: Path) -> dict[str, object]:
+    """Where a surrogate is, its size in bytes, the digest of its weights, its recipe; raises InputError if it is none."""
+    log = folder / "build.json"
+    if not log.is_file():
+        raise InputError(f"There is no surrogate in {folder}, which has no build.json; make one with tsgb surrogate build.")
+    from tsgb.models.loading import load_base
+
+    base = load_base(folder)
+    recipe = ", ".join(f"{name} {value}" for name, value in loads(log.read_bytes())["recipe"].items())
+    return {
+        "folder": str(folder),
+        "parameters": base.model.num_parameters(),
+        "bytes": sum(file.stat().st_size for file in folder.iterdir()),
+        "digest": base.digest,
+        "recipe": recipe,
+    }
+
+
+def _require_even_heads(hidden: int, heads: int) -> None:
+    if hidden % (2 * heads):
+        raise SettingsError(f"--hidden {hidden} cannot be shared by --heads {heads} of even width; make it a multiple of {2 * heads}")
