@@ -7,10 +7,9 @@ the same whatever the number of processes. Chunk 0 is played here, chunk 1 by th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -18,13 +17,15 @@ from typing import Self
 import torch
 
 from tsgb.environments.registry import environment
+from tsgb.errors import SettingsError
+from tsgb.models.helpers import Helpers
 from tsgb.models.loading import Base, load_adapter, load_base
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.rollouts.engines.base import Sampling
 from tsgb.rollouts.engines.hf import HFEngine
 from tsgb.rollouts.play import play
 
-CHUNK = 96
+CHUNK = 64
 """Episodes played together; what an episode does depends on its chunk and on nothing else."""
 
 
@@ -57,8 +58,9 @@ class Players:
     """Plays scenarios with this process and `processes - 1` helpers; a context manager that ends them."""
 
     def __init__(self, stage: Stage, *, processes: int = 1) -> None:
+        torch.set_num_threads(1)
         self.stage, self.helpers = stage, processes - 1
-        self._pool: ProcessPoolExecutor | None = None
+        self._pool: Helpers | None = None
 
     @property
     def engine(self) -> HFEngine:
@@ -78,14 +80,29 @@ class Players:
         sent = {index: self._send(chunk, target) for index, chunk in enumerate(chunks) if index % (self.helpers + 1)}
         played: list[Trajectory] = []
         for index, chunk in enumerate(chunks):
-            played += sent[index].result() if index in sent else play_chunk(self.stage, chunk, target)
+            played += self._receive(sent[index]) if index in sent else play_chunk(self.stage, chunk, target)
             tell(len(played), len(scenarios))
         return played
 
     def _send(self, chunk: Sequence[Scenario], target: Target) -> Future[list[Trajectory]]:
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(self.helpers, get_context("spawn"), torch.set_num_threads, (1,))
-        return self._pool.submit(play_chunk, self.stage, chunk, target)
+            self._pool = Helpers(self.helpers)
+        try:
+            return self._pool.submit(play_chunk, self.stage, chunk, target)
+        except BrokenExecutor as error:
+            raise self._lost() from error
+
+    def _receive(self, played: Future[list[Trajectory]]) -> list[Trajectory]:
+        try:
+            return played.result()
+        except BrokenExecutor as error:
+            raise self._lost() from error
+
+    def _lost(self) -> SettingsError:
+        return SettingsError(
+            f"One of the {self.helpers + 1} playing processes was ended from outside, most likely for lack of memory; "
+            "set run.processes to 1: the result is the same to the last bit."
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -94,7 +111,7 @@ class Players:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
 
 
 def play_chunk(stage: Stage, scenarios: Sequence[Scenario], target: Target) -> list[Trajectory]:

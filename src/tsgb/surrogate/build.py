@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from tsgb.models.loading import weights_digest
 from tsgb.models.rendering import Encoded, encode
 from tsgb.surrogate.corpus import draw_dialogue, sample_texts
 from tsgb.surrogate.muon import Muon
@@ -135,7 +136,8 @@ class Build:
         self.model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
         self.tokenizer.save_pretrained(folder)
         log = [asdict(entry) for entry in self.log if entry.step < 20 or entry.step % 20 == 0]
-        (folder / "build.json").write_text(json.dumps({"recipe": asdict(self.recipe), "log": log}, indent=1) + "\n")
+        about = {"recipe": asdict(self.recipe), "digest": weights_digest(self.model), "log": log}
+        (folder / "build.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
 def build_surrogate(recipe: Recipe, folder: Path, on_step: Callable[[StepLog], None] = lambda entry: None) -> None:
