@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tsgb.cli.options import Config, Json, Set, overrides
 from tsgb.cli.output import print_rows, progress_of
-from tsgb.cli.tables import side_by_side
+from tsgb.cli.tables import exam_rows
 from tsgb.errors import SettingsError
 from tsgb.records.dialogue import Split
 from tsgb.report.bundles import Bundle, find_bundle
@@ -23,18 +23,20 @@ if TYPE_CHECKING:
 app = typer.Typer()
 Checkpoint = Annotated[
     Path | None,
-    typer.Option("--checkpoint-path", help="Folder of a run, of a commit, or …/latest for the newest run.", show_default=False),
+    typer.Option("--checkpoint-path", help="Folder of a run or commit; …/latest: the newest run.", show_default=False),
 ]
 Adapter = Annotated[Path | None, typer.Option("--adapter", help="Folder of a PEFT LoRA adapter.", show_default=False)]
 Model = Annotated[
     str | None,
-    typer.Option("--model", help="Folder or hub id; if not given, the run's or the shipped surrogate.", show_default=False),
+    typer.Option("--model", help="Folder or hub id; the run's or the shipped one if not given.", show_default=False),
 ]
 Attacks = Annotated[Path | None, typer.Option("--attacks", help="JSON lines of your own attacks.", show_default=False)]
 Tasks = Annotated[Path | None, typer.Option("--tasks", help="JSON lines of your own tasks.", show_default=False)]
 Size = Annotated[
     int | None,
-    typer.Option("--size", min=1, help="Unattacked tasks; twice as many injections, half as many of the rest.", show_default=False),
+    typer.Option(
+        "--size", min=1, help="Unattacked tasks; twice the injections, half of each other.", show_default=False
+    ),
 ]
 
 
@@ -45,35 +47,34 @@ def eval_local(
     model: Model = None,
     attacks: Attacks = None,
     tasks: Tasks = None,
-    split: Annotated[Split, typer.Option("--split", help="Which office suite; train is what was learnt from.")] = "test",
+    split: Annotated[Split, typer.Option("--split", help="Which of the office's suites.")] = "test",
     size: Size = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the suite.")] = 0,
-    show_failures: Annotated[int, typer.Option("--show-failures", min=0, help="Show so many dialogues that went wrong.")] = 0,
-    processes: Annotated[int | None, typer.Option("--processes", min=1, help="Processes side by side.", show_default=False)] = None,
+    show_failures: Annotated[int, typer.Option("--show-failures", min=0, help="Show so many that went wrong.")] = 0,
     config: Config = None,
     set_: Set = None,
     json: Json = False,
 ) -> None:
     """Examine a model, alone and with an adapter, on held-out suites or on attacks and tasks of your own."""
     if split != "test" and (attacks or tasks):
-        raise SettingsError(f"--split {split} says nothing beside --attacks or --tasks, which stand for themselves; leave it out")
+        raise SettingsError(f"--split {split} says nothing of your own --attacks or --tasks; leave it out")
     bundle = _bundle(checkpoint_path, adapter)
-    flags = {"model.path": model or (bundle.model if bundle else None) or None, "run.processes": processes, **_sizes(size)}
+    flags = {"model.path": model or bundle.model or None, **_sizes(size)}
     settings = load_settings(config, overrides(set_, flags))
     from tsgb.worker.evaluate import evaluate, suite_of
 
     suite = suite_of(settings, split=split, tasks=tasks, attacks=attacks, seed=seed)
     with progress_of(quiet=json) as (tell, _):
-        found = evaluate(settings, suite, split=split, adapter=bundle.folder if bundle else None, tell=tell)
+        found = evaluate(settings, suite, split=split, adapter=bundle.folder, tell=tell)
     _print(found, settings, show_failures, as_json=json)
 
 
-def _bundle(checkpoint: Path | None, adapter: Path | None) -> Bundle | None:
+def _bundle(checkpoint: Path | None, adapter: Path | None) -> Bundle:
     if checkpoint and adapter:
-        raise SettingsError(f"--checkpoint-path {checkpoint} and --adapter {adapter} both name an adapter; give one of them")
-    if checkpoint:
-        return find_bundle(checkpoint)
-    return Bundle(adapter, "") if adapter else None
+        raise SettingsError(
+            f"--checkpoint-path {checkpoint} and --adapter {adapter} name two adapters; give one of them"
+        )
+    return find_bundle(checkpoint) if checkpoint else Bundle(adapter, "")
 
 
 def _sizes(size: int | None) -> dict[str, object]:
@@ -89,7 +90,9 @@ def _print(found: Evaluation, settings: Settings, failures: int, *, as_json: boo
         return
     name = settings.model.path or "the shipped surrogate"
     beside = f" with and without {found.adapter}" if found.adapter else ""
-    rows = side_by_side(found.base, found.hardened, families=True)
-    print_rows(rows, title=f"{name}{beside}, {found.base.split} split, % with 95 % intervals")
+    exams = {"base": found.base, **({"hardened": found.hardened} if found.hardened else {})}
+    print_rows(
+        exam_rows(exams, families=True), title=f"{name}{beside}, {found.base.split} split, % with 95 % intervals"
+    )
     for trajectory in shown.failures:
-        Console().print(readable(trajectory, f"{trajectory.scenario.id}, played by {trajectory.target}"))
+        Console().print(readable(trajectory, "went wrong"))

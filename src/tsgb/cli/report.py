@@ -10,15 +10,19 @@ import typer
 from tsgb.cli.options import Config, Json
 from tsgb.cli.output import print_rows
 from tsgb.cli.runs import RunName, Storage, chosen_run
-from tsgb.cli.tables import round_rows, side_by_side
+from tsgb.cli.tables import exam_rows, round_rows
 from tsgb.report.results import RunReport, read_results
 
 app = typer.Typer()
-Out = Annotated[Path | None, typer.Option("--out", help="Folder to write to; reports/RUN if not given.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="Folder to write to; reports/RUN if not given.", show_default=False)
+]
 
 
 @app.command()
-def report(run: RunName = None, out: Out = None, storage: Storage = None, config: Config = None, json: Json = False) -> None:
+def report(
+    run: RunName = None, out: Out = None, storage: Storage = None, config: Config = None, json: Json = False
+) -> None:
     """Write report.json and a figure (PNG and SVG) of a run's exams, and print them as tables."""
     results = read_results(*chosen_run(run, storage, config))
     from tsgb.report.files import write_report
@@ -33,6 +37,8 @@ def report(run: RunName = None, out: Out = None, storage: Storage = None, config
 
 def _print(results: RunReport) -> None:
     print_rows(round_rows(results), title=f"Rounds of run {results.run}, dev split, % with 95 % intervals")
+    for each in results.rounds:
+        typer.echo(f"round {each.round}: {'accepted' if each.accepted else 'rejected: ' + '; '.join(each.reasons)}")
     if results.final:
-        rows = side_by_side(results.final.base, results.final.exam, families=True)
-        print_rows(rows, title="Final exam, test split, % with 95 % intervals")
+        exams = {"base": results.final.base, "hardened": results.final.exam}
+        print_rows(exam_rows(exams, families=True), title="Final exam, test split, % with 95 % intervals")

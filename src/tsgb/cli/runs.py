@@ -13,7 +13,8 @@ from tsgb.settings import load_settings
 from tsgb.storage import Store
 
 RunName = Annotated[
-    str | None, typer.Argument(metavar="[RUN]", help="Name of the run; if not given, run.name of the settings.", show_default=False)
+    str | None,
+    typer.Argument(metavar="[RUN]", help="Name of the run; that of the settings if not given.", show_default=False),
 ]
 Storage = Annotated[Path | None, typer.Option("--storage", help="Folder that holds the runs.", show_default=False)]
 

@@ -15,7 +15,8 @@ from tsgb.errors import InputError, SettingsError
 app = typer.Typer(name="surrogate", help="Tiny agents trained from scratch.", no_args_is_help=True)
 Out = Annotated[Path, typer.Argument(metavar="OUT", help="New folder for the surrogate.", show_default=False)]
 Folder = Annotated[
-    Path | None, typer.Argument(metavar="[FOLDER]", help="Folder of a surrogate; the shipped one if not given.", show_default=False)
+    Path | None,
+    typer.Argument(metavar="[FOLDER]", help="A surrogate's folder; the shipped one if not given.", show_default=False),
 ]
 
 
@@ -56,10 +57,10 @@ def info(folder: Folder = None, json: Json = False) -> None:
 
 
 def about(folder: Path) -> dict[str, object]:
-    """Where a surrogate is, its size in bytes, the digest of its weights, its recipe; raises InputError if it is none."""
+    """A surrogate's folder, size in bytes, digest of its weights, and recipe; raises InputError if it is none."""
     log = folder / "build.json"
     if not log.is_file():
-        raise InputError(f"There is no surrogate in {folder}, which has no build.json; make one with tsgb surrogate build.")
+        raise InputError(f"{folder} holds no build.json, so no surrogate; make one with tsgb surrogate build.")
     from tsgb.models.loading import load_base
 
     base = load_base(folder)
@@ -75,4 +76,5 @@ def about(folder: Path) -> dict[str, object]:
 
 def _require_even_heads(hidden: int, heads: int) -> None:
     if hidden % (2 * heads):
-        raise SettingsError(f"--hidden {hidden} cannot be shared by --heads {heads} of even width; make it a multiple of {2 * heads}")
+        cure = f"make it a multiple of {2 * heads}"
+        raise SettingsError(f"--hidden {hidden} cannot be shared by --heads {heads} of even width; {cure}")

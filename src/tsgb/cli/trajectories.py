@@ -14,18 +14,20 @@ from tsgb.records.dialogue import Label
 from tsgb.report.dialogues import Played, find_played, readable
 
 app = typer.Typer(name="trajectories", help="What was said in a run's dialogues.", no_args_is_help=True)
+Round = Annotated[int | None, typer.Option("--round", min=0, help="Only those of a round.", show_default=False)]
 Stage = Annotated[
     str | None,
-    typer.Option("--stage", help="Only those a stage played: rollout, attack, sets, gates, exam, …", show_default=False),
+    typer.Option("--stage", help="Only those of a stage: rollout, attack, sets, exam, …", show_default=False),
 ]
+Ended = Annotated[Label | None, typer.Option("--label", help="Only those that ended so.", show_default=False)]
 
 
 @app.command()
 def show(
     run: RunName = None,
-    round_: Annotated[int | None, typer.Option("--round", min=0, help="Only those of a round.", show_default=False)] = None,
+    round_: Round = None,
     stage: Stage = None,
-    label: Annotated[Label | None, typer.Option("--label", help="Only those that ended so.", show_default=False)] = None,
+    label: Ended = None,
     limit: Annotated[int, typer.Option("--limit", min=1, help="At most so many.")] = 5,
     storage: Storage = None,
     config: Config = None,
@@ -44,5 +46,4 @@ def show(
 
 
 def _title(played: Played) -> str:
-    place = f"round {played.round}, {played.stage}, part {played.shard}"
-    return f"{place}: {played.trajectory.scenario.id}, played by {played.trajectory.target}"
+    return f"round {played.round}, {played.stage}, part {played.shard}"

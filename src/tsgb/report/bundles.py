@@ -21,14 +21,14 @@ LATEST = "latest"
 class Bundle(NamedTuple):
     """A hardened adapter as PEFT stores it."""
 
-    folder: Path
-    """Where it lies."""
+    folder: Path | None
+    """Where it lies; None: no adapter."""
     model: str
     """The model that the run hardened; empty: the shipped surrogate, or not known."""
 
 
 def find_bundle(path: Path) -> Bundle:
-    """The adapter of a commit's folder, or the newest accepted one of a run's; `…/latest` is the newest run in a folder.
+    """The adapter of a commit's folder, or the newest accepted one of a run's; `…/latest` is a folder's newest run.
 
     Raises InputError for a path that is neither, and Corrupt if a file is not what its manifest promises.
     """
@@ -64,7 +64,10 @@ def _accepted(folder: Path) -> Bundle:
     if commit is None:
         last = read_results(store, record).rounds[-1]
         rejected = root / commit_key(name, last.bundle, "")
-        raise InputError(f"Run {name!r} has no accepted defender ({'; '.join(last.reasons)}); to examine it still, give {rejected}")
+        reasons = "; ".join(last.reasons)
+        raise InputError(
+            f"Run {name!r} has no accepted defender ({reasons}); to examine it all the same, give {rejected}"
+        )
     bundle = root / commit_key(name, commit, "")
     _check(bundle)
     return Bundle(bundle, record.settings["model"]["path"])

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from rich.console import Group, RenderableType
+from rich.console import RenderableType
 from rich.panel import Panel
+from rich.table import Column, Table
 from rich.text import Text
 
 from tsgb.checkpoints import get_blob
@@ -57,12 +58,12 @@ def find_played(
     label: Label | None = None,
     limit: int | None = None,
 ) -> list[Played]:
-    """The first `limit` stored trajectories that fit, in order; raises InputError naming what there is if nothing does."""
+    """The first `limit` trajectories that fit, in order; raises InputError when no such round or stage has one."""
     parts = _parts(store, run)
     chosen = [part for part in parts if round_number in (None, part.round) and stage in (None, part.stage)]
     if not chosen:
-        known = sorted({f"round {part.round}: {part.stage}" for part in parts})
-        raise InputError(f"Run {run!r} keeps no such dialogues; it has {', '.join(known) or 'none yet'}.")
+        known = ", ".join(dict.fromkeys(f"round {part.round} {part.stage}" for part in parts))
+        raise InputError(f"Run {run!r} keeps no dialogues of that round and stage; it has {known or 'none yet'}.")
     played = (each for part in chosen for each in _read(store, run, part) if label in (None, _label(each.trajectory)))
     return list(islice(played, limit))
 
@@ -71,8 +72,14 @@ def readable(trajectory: Trajectory, title: str) -> RenderableType:
     """A dialogue for a person's eyes: roles in colour, the attacker's words marked, the goal and the verdict below."""
     scenario = trajectory.scenario
     marked = [words for words in (scenario.attack.text if scenario.attack else "", scenario.prefill) if words]
-    turns = [_turn(message, marked) for message in (*scenario.messages, *trajectory.messages)]
-    return Panel(Group(*turns, Text(), *_ending(trajectory)), title=Text(title), title_align="left", border_style="dim")
+    grid = Table.grid(Column(justify="right", no_wrap=True), Column(overflow="fold"), padding=(0, 2, 0, 0))
+    for message in (*scenario.messages, *trajectory.messages):
+        grid.add_row(Text(message.role, style=f"bold {_COLOURS[message.role]}"), _said(message, marked))
+    grid.add_row()
+    for name, words in _ending(trajectory):
+        grid.add_row(Text(name, style="bold"), words)
+    about = f"{scenario.id}, played by {trajectory.target}"
+    return Panel(grid, title=Text(title), title_align="left", subtitle=Text(_plain(about)), subtitle_align="left")
 
 
 def _parts(store: Store, run: str) -> list[_Part]:
@@ -92,29 +99,26 @@ def _label(trajectory: Trajectory) -> Label:
     return trajectory.verdict.label if trajectory.verdict else "error"
 
 
-def _turn(message: Message, marked: list[str]) -> Text:
+def _said(message: Message, marked: list[str]) -> Text:
     words = "\n".join(filter(None, (message.content, *map(_call, message.tool_calls))))
-    speaker = f"{message.role}({message.name})" if message.name else message.role
-    text = Text(f"{_plain(speaker):>9}  ", style=f"bold {_COLOURS[message.role]}")
-    said = Text(_plain(words), style="default")
-    said.stylize("not bold")
+    text = Text(_plain(words))
     for attack in marked:
-        said.highlight_regex(re.escape(_plain(attack)), _INJECTED)
-    return text + said
+        text.highlight_regex(re.escape(_plain(attack)), _INJECTED)
+    return text
 
 
-def _ending(trajectory: Trajectory) -> Iterator[Text]:
+def _ending(trajectory: Trajectory) -> Iterator[tuple[str, Text]]:
     attack, verdict = trajectory.scenario.attack, trajectory.verdict
     if attack:
-        about = f"{attack.surface}, {attack.family}, made by {attack.source}"
-        yield Text.assemble(("goal     ", "bold"), _plain(_call(attack.goal)), (f"  ({_plain(about)})", "dim"))
+        about = f"  ({attack.surface}, {attack.family}, made by {attack.source})"
+        yield "goal", Text.assemble(_plain(_call(attack.goal)), (_plain(about), "dim"))
     if verdict is None:
-        yield Text(f"not judged: {_plain(trajectory.error or 'no verdict')}", style=_VERDICTS["error"])
+        yield "verdict", Text(f"not judged: {_plain(trajectory.error or 'nobody did')}", style=_VERDICTS["error"])
         return
-    task = "user's task done" if verdict.utility else "user's task not done"
-    notes = [task, *(["refused"] if verdict.refused else []), *([] if verdict.valid else ["malformed calls"])]
-    outcome = verdict.label if attack else "not attacked"
-    yield Text.assemble(("verdict  ", "bold"), (outcome, _VERDICTS[verdict.label]), f", {', '.join(notes)}")
+    outcome = (verdict.label, _VERDICTS[verdict.label]) if attack else "not attacked"
+    notes = ["user's task done" if verdict.utility else "user's task not done"]
+    notes += [*(["refused"] if verdict.refused else []), *([] if verdict.valid else ["malformed calls"])]
+    yield "verdict", Text.assemble(outcome, f", {', '.join(notes)}")
 
 
 def _call(call: ToolCall) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -41,7 +42,7 @@ FINAL = (
 """Metrics of the final exam from top to bottom; the first five should be high, the others low."""
 HIGH_IS_GOOD = 5
 BASE_COLOUR, HARDENED_COLOUR = "#E69F00", "#0072B2"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "font.size": 9.5,
     "axes.spines.top": False,
     "axes.spines.right": False,
@@ -67,14 +68,16 @@ def save_figure(report: RunReport, folder: Path) -> list[Path]:
 def draw(report: RunReport) -> Figure:
     """The figure: two panels over rounds, and one of the final exam once there is one."""
     widths = [1.0, 1.0, 1.75] if report.final else [1.0, 1.0]
-    figure = Figure(figsize=(3.9 * sum(widths), 4.3), layout="constrained")
+    figure = Figure(figsize=(4.1 * sum(widths), 4.4), layout="constrained")
     axes = figure.subplots(1, len(widths), width_ratios=widths)
-    _over_rounds(axes[0], report, WORK, "Work still done (dev split)")
-    _over_rounds(axes[1], report, ATTACKS, "Attacks that succeed (dev split)")
+    _over_rounds(axes[0], report, WORK, "Work done (dev): high is good")
+    _over_rounds(axes[1], report, ATTACKS, "Attacks that succeed (dev): low is good")
     if report.final:
         _side_by_side(axes[2], report.final)
     seeds = ", ".join(f"{seed}" for seed in report.seeds.values())
-    figure.suptitle(f"Run {report.run}, seed {seeds}: Wilson 95 % intervals", x=0.01, ha="left", fontsize=9, color="#555555")
+    figure.suptitle(
+        f"Run {report.run}, seed {seeds}: Wilson 95 % intervals", x=0.01, ha="left", fontsize=9, color="#555555"
+    )
     return figure
 
 
@@ -113,16 +116,22 @@ def _side_by_side(axes: Axes, final: FinalReport) -> None:
                 fontsize=8.5,
                 va="center",
             )
-    axes.set_yticks(range(len(shown)), [f"{name}\n(n = {final.exam.rates[metric].total})" for metric, name in shown], fontsize=8.5)
+    axes.set_yticks(
+        range(len(shown)), [f"{name} (n = {final.exam.rates[metric].total})" for metric, name in shown], fontsize=8.5
+    )
     axes.invert_yaxis()
     good = sum(metric in dict(FINAL[:HIGH_IS_GOOD]) for metric, _ in shown)
     axes.axhline(good - 0.5, color="#999999", linewidth=0.8)
+    for at, side, words in ((good - 0.55, "bottom", "↑ high is good"), (good - 0.42, "top", "↓ low is good")):
+        axes.text(50, at, words, ha="center", va=side, fontsize=8, color="#777777")
     axes.set_xlim(-4, 104)
     axes.set_xlabel("%")
     axes.grid(axis="x", color="#e5e5e5", linewidth=0.7)
-    axes.set_title("Final exam (test split)")
+    axes.set_title("Final exam (test)" + ("" if final.bundle else ": no round was accepted"))
     for exam, _, colour, marker in _candidates(final):
-        axes.plot([], [], color=colour, marker=marker, linewidth=1.4, label=exam.target if exam is final.base else "hardened")
+        axes.plot(
+            [], [], color=colour, marker=marker, linewidth=1.4, label=exam.target if exam is final.base else "hardened"
+        )
     axes.legend(frameon=False, loc="upper left", bbox_to_anchor=(0, -0.14), ncols=2, fontsize=8.5)
 
 
@@ -135,13 +144,14 @@ def _point(
     axes: Axes, place: tuple[float | None, float | None], rate: Rate, colour: str, marker: str, *, hollow: bool = False
 ) -> None:
     """A rate with its interval, upright at `(x, None)` or lying at `(None, y)`."""
-    value, low, high = 100 * rate.value, 100 * rate.low, 100 * rate.high
+    value = 100 * rate.value
+    spread = [[value - 100 * rate.low], [100 * rate.high - value]]
     x, y = place
-    along = {"xerr": [[value - low], [high - value]]} if x is None else {"yerr": [[value - low], [high - value]]}
     axes.errorbar(
         value if x is None else x,
         value if y is None else y,
-        **along,
+        xerr=spread if x is None else None,
+        yerr=spread if y is None else None,
         color=colour,
         marker=marker,
         markersize=5,

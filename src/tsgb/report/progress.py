@@ -1,7 +1,7 @@
 """How far a run is: which stages are done, which parts and commits the others have, who may write, where to go on.
 
-What is not in storage is not done; nobody is asked and no clock is read, so a run whose writer died looks like one whose
-writer is thinking.
+What is not in storage is not done; nobody is asked and no clock is read, so a run whose writer died looks like one
+whose writer is thinking.
 """
 
 from __future__ import annotations
@@ -87,7 +87,9 @@ def _stages(store: Store, run: str, rounds: int) -> list[StageStatus]:
     keys = store.list(rounds_prefix(run))
     commits = _commits(store, run)
     order = [(n, stage) for n in range(rounds) for stage in STAGES] + [(rounds, EXAM)]
-    return [_status(run, n, stage, keys, [at for at in commits if (at.round, at.stage) == (n, stage)]) for n, stage in order]
+    return [
+        _status(run, n, stage, keys, [at for at in commits if (at.round, at.stage) == (n, stage)]) for n, stage in order
+    ]
 
 
 def _status(run: str, n: int, stage: str, keys: Sequence[str], commits: Sequence[Position]) -> StageStatus:
@@ -107,7 +109,9 @@ def _status(run: str, n: int, stage: str, keys: Sequence[str], commits: Sequence
 def _commits(store: Store, run: str) -> list[Position]:
     """Where each whole commit stands."""
     prefix = commits_prefix(run)
-    names = (key.removeprefix(prefix).removesuffix(f"/{MANIFEST}") for key in store.list(prefix) if key.endswith(MANIFEST))
+    names = (
+        key.removeprefix(prefix).removesuffix(f"/{MANIFEST}") for key in store.list(prefix) if key.endswith(MANIFEST)
+    )
     return [place for name in names if (place := position(name))]
 
 

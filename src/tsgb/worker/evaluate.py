@@ -78,7 +78,9 @@ def failures(played: Played) -> list[Trajectory]:
 
 def _sit(players: Players, suite: Suite, target: Target, tell: Tell) -> Played:
     return sit(
-        lambda scenarios: players.play(scenarios, target, lambda done, total: tell(f"exam of {target.name}", done, total)),
+        lambda scenarios: players.play(
+            scenarios, target, lambda done, total: tell(f"exam of {target.name}", done, total)
+        ),
         suite,
     )
 
