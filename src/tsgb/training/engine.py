@@ -7,11 +7,7 @@ machine.
 
 from __future__ import annotations
 
-import os
-import signal
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
-from threading import Thread
+from concurrent.futures import BrokenExecutor, Future
 
 import numpy as np
 import torch
@@ -19,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tsgb.errors import SettingsError
+from tsgb.models.helpers import Helpers
 from tsgb.models.loading import Base, add_adapter, load_base
 from tsgb.training.plan import Strata, TrainingPlan
 from tsgb.training.step import PartGradient, PartWorker
@@ -46,7 +43,7 @@ class Engine:
     def close(self) -> None:
         """End the helper processes."""
         if self._pool is not None:
-            self._pool.shutdown(cancel_futures=True)
+            self._pool.close()
 
     def _ask(self, step: int, part: int, vector: Tensor) -> Future[Remote]:
         assert self._pool is not None
@@ -68,18 +65,14 @@ class Engine:
             "set run.processes to 1: the result is the same to the last bit."
         )
 
-    def _helpers(self, base: Base, name: str, plan: TrainingPlan, strata: Strata) -> ProcessPoolExecutor:
+    def _helpers(self, base: Base, name: str, plan: TrainingPlan, strata: Strata) -> Helpers:
         if base.model.device.type != "cpu":
             raise SettingsError(
                 f"{self._processes} processes were asked for but the model is on {base.model.device}; "
                 "set run.processes to 1, one process uses such a device fully."
             )
-        return ProcessPoolExecutor(
-            self._processes - 1,
-            mp_context=get_context("spawn"),
-            initializer=_open,
-            initargs=(base.name, str(base.model.dtype).removeprefix("torch."), name, plan, strata),
-        )
+        dtype = str(base.model.dtype).removeprefix("torch.")
+        return Helpers(self._processes - 1, _open, base.name, dtype, name, plan, strata)
 
 
 def fresh_adapter(base: Base, name: str, plan: TrainingPlan) -> None:
@@ -96,21 +89,11 @@ def fresh_adapter(base: Base, name: str, plan: TrainingPlan) -> None:
 
 
 def _open(path: str, dtype: str, name: str, plan: TrainingPlan, strata: Strata) -> None:
-    """Make this process a helper: one thread, deaf to Ctrl-C (its parent decides), gone when its parent is."""
+    """Make this process a worker of its own."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    Thread(target=_leave_with_parent, daemon=True).start()
-    torch.set_num_threads(1)
     base = load_base(path, dtype=dtype)
     fresh_adapter(base, name, plan)
     _worker = PartWorker(base, name, plan, strata)
-
-
-def _leave_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    os._exit(1)
 
 
 def _remote_gradient(step: int, part: int, vector: NDArray[np.float32]) -> Remote:
