@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 from tsgb.checkpoints import latest, publish, resume, retain
 from tsgb.environments.office.suites import SuiteSize, build_suite
 from tsgb.environments.registry import environment
-from tsgb.guards.bundle import save_guards
+from tsgb.guards.bundle import Guards, save_guards
 from tsgb.guards.fit import fit_guards
 from tsgb.models.loading import save_adapter
 from tsgb.records.dialogue import Split, Trajectory
@@ -119,19 +119,27 @@ def _publish_bundle(run: Run, n: int, trained: Path) -> Manifest:
     base = run.players.base
     fresh_adapter(base, GUARD, training_plan(run))
     load_weights(base, GUARD, trained / f"{GUARD}.safetensors")
-    fitted = fit_guards(
-        base,
+    with TemporaryDirectory() as folder:
+        save_adapter(base, GUARD, folder)
+        if harmful := _successes(run, n):
+            save_guards(folder, _fitted(run, harmful))
+        else:
+            run.note(
+                "No attack has succeeded so far, and guards learn from successes: the bundle is the adapter alone."
+            )
+        return publish(run.store, run.lease, round_number=n, stage="guards", step=0, folder=Path(folder))
+
+
+def _fitted(run: Run, harmful: Sequence[Trajectory]) -> Guards:
+    return fit_guards(
+        run.players.base,
         GUARD,
-        harmful=_successes(run, n),
+        harmful=harmful,
         benign=run.shard(0, "rollout", 1, list),
         tools=environment("office").tools,
         layers=run.settings.breaker.target_layers,
         seed=run.settings.run.seed,
     )
-    with TemporaryDirectory() as folder:
-        save_adapter(base, GUARD, folder)
-        save_guards(folder, fitted)
-        return publish(run.store, run.lease, round_number=n, stage="guards", step=0, folder=Path(folder))
 
 
 def _successes(run: Run, n: int) -> list[Trajectory]:

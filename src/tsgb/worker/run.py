@@ -12,6 +12,7 @@ from typing import Any
 
 from tsgb.breakers.examples import Example, dump_examples, load_examples
 from tsgb.checkpoints import Journal, fetch, get_blob, put_blob
+from tsgb.checkpoints.layout import position
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.records.run import Lease
 from tsgb.rollouts.players import BASE, Players, Target
@@ -81,8 +82,12 @@ class Run:
         return folder
 
     def target(self, commit: str | None) -> Target:
-        """Who plays under the adapter of a commit; None: the base."""
-        return Target(commit.replace("/", "_").replace(".", "_"), self.folder(commit)) if commit else Target()
+        """Who plays under the adapter of a commit, called by its round; None: the base.
+
+        The commit's own name tells how often the run was interrupted, which nothing that is played may show.
+        """
+        place = position(commit) if commit else None
+        return Target(f"round-{place.round}", self.folder(commit)) if commit and place else BASE
 
     def seed(self, round_number: int, purpose: str) -> str:
         """A seed for one purpose in one round."""
