@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -12,7 +12,6 @@ from tsgb.cli.options import Config, Json, Set, overrides
 from tsgb.cli.output import print_rows, progress_of
 from tsgb.cli.tables import exam_rows
 from tsgb.errors import SettingsError
-from tsgb.records.dialogue import Split
 from tsgb.report.bundles import Bundle, find_bundle
 from tsgb.report.dialogues import readable
 from tsgb.settings import Settings, load_settings
@@ -47,7 +46,7 @@ def eval_local(
     model: Model = None,
     attacks: Attacks = None,
     tasks: Tasks = None,
-    split: Annotated[Split, typer.Option("--split", help="Which of the office's suites.")] = "test",
+    split: Annotated[Literal["dev", "test"], typer.Option("--split", help="Which of the office's suites.")] = "test",
     size: Size = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the suite.")] = 0,
     show_failures: Annotated[int, typer.Option("--show-failures", min=0, help="Show so many that went wrong.")] = 0,
@@ -88,11 +87,10 @@ def _print(found: Evaluation, settings: Settings, failures: int, *, as_json: boo
     if as_json:
         typer.echo(shown.model_dump_json(indent=2))
         return
-    name = settings.model.path or "the shipped surrogate"
-    beside = f" with and without {found.adapter}" if found.adapter else ""
     exams = {"base": found.base, **({"hardened": found.hardened} if found.hardened else {})}
-    print_rows(
-        exam_rows(exams, families=True), title=f"{name}{beside}, {found.base.split} split, % with 95 % intervals"
-    )
+    print_rows(exam_rows(exams, families=True), title="% with 95 % intervals")
+    typer.echo(f"base      {settings.model.path or 'the shipped surrogate'}")
+    if found.adapter:
+        typer.echo(f"hardened  {found.adapter}")
     for trajectory in shown.failures:
         Console().print(readable(trajectory, "went wrong"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from json import loads
+from json import dumps, loads
 from pathlib import Path
 from typing import Annotated
 
@@ -45,7 +45,7 @@ def build(
     _require_even_heads(recipe.hidden, recipe.heads)
     with progress("building", recipe.steps, quiet=json) as advance:
         build_surrogate(recipe, out, lambda entry: advance(1))
-    print_rows([about(out)], as_json=json)
+    _print(about(out), as_json=json)
 
 
 @app.command()
@@ -53,7 +53,7 @@ def info(folder: Folder = None, json: Json = False) -> None:
     """Show a surrogate's recipe, size and digest."""
     from tsgb.surrogate import shipped
 
-    print_rows([about(folder or shipped())], as_json=json)
+    _print(about(folder or shipped()), as_json=json)
 
 
 def about(folder: Path) -> dict[str, object]:
@@ -64,14 +64,20 @@ def about(folder: Path) -> dict[str, object]:
     from tsgb.models.loading import load_base
 
     base = load_base(folder)
-    recipe = ", ".join(f"{name} {value}" for name, value in loads(log.read_bytes())["recipe"].items())
     return {
         "folder": str(folder),
         "parameters": base.model.num_parameters(),
         "bytes": sum(file.stat().st_size for file in folder.iterdir()),
         "digest": base.digest,
-        "recipe": recipe,
+        **loads(log.read_bytes())["recipe"],
     }
+
+
+def _print(facts: dict[str, object], *, as_json: bool) -> None:
+    if as_json:
+        typer.echo(dumps(facts, indent=2))
+        return
+    print_rows([{"what": what, "value": value} for what, value in facts.items()])
 
 
 def _require_even_heads(hidden: int, heads: int) -> None:
