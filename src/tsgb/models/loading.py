@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,7 +117,10 @@ def save_adapter(base: Base, name: str, path: str | Path) -> None:
     _require(base, name)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    base.adapters[name].save_pretrained(str(folder))
+    config = copy(base.adapters[name])
+    if isinstance(config.target_modules, set):  # whose order differs from process to process
+        config.target_modules = sorted(config.target_modules)
+    config.save_pretrained(str(folder))
     tensors = {key: parameter.detach().cpu().contiguous() for key, parameter in _parameters(base, name).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
 
