@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 import tsgb
-from tsgb.cli import settings, train_local
+from tsgb.cli import eval_local, report, settings, status, surrogate, train_local, trajectories
 from tsgb.errors import TsgbError, UserError
 
-COMMANDS = (train_local, settings)
+COMMANDS = (train_local, eval_local, status, report, trajectories, surrogate, settings)
 """The modules whose `app` makes the tree, in the order of `--help`."""
 
 INTERRUPTED = "Interrupted; what was committed is whole: the same command goes on from there."

@@ -15,6 +15,7 @@ from random import Random
 import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils import logging
 
 from tsgb.models.loading import weights_digest
 from tsgb.models.rendering import Encoded, encode
@@ -133,6 +134,7 @@ class Build:
 
     def save(self, folder: Path) -> None:
         """Write weights (fp16), configuration, tokenizer and `build.json` into a folder."""
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
         self.model.half().save_pretrained(folder)  # type: ignore[no-untyped-call]
         self.tokenizer.save_pretrained(folder)
         log = [asdict(entry) for entry in self.log if entry.step < 20 or entry.step % 20 == 0]
