@@ -6,16 +6,26 @@ been.
 
 from __future__ import annotations
 
+import errno
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
+import torch
+from safetensors import SafetensorError
+
 from tsgb import surrogate
+from tsgb.breakers.representations import hidden_states
 from tsgb.checkpoints import acquire, open_run
+from tsgb.environments.registry import environment
+from tsgb.errors import NoSpace
+from tsgb.models.loading import Base
+from tsgb.models.rendering import encode
+from tsgb.records.dialogue import Message
 from tsgb.records.run import SCHEMA, RunRecord
 from tsgb.rollouts.players import Players, Stage
 from tsgb.settings import Settings
@@ -25,6 +35,7 @@ from tsgb.worker.run import Note, Run, Tell
 
 _NOT_RESULTS = {"run": {"processes"}, "storage": True}
 """Settings that change no result, so that a run may go on under others."""
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
 def train_local(settings: Settings, *, tell: Tell, note: Note) -> dict[str, Any]:
@@ -35,15 +46,23 @@ def train_local(settings: Settings, *, tell: Tell, note: Note) -> dict[str, Any]
 
 @contextmanager
 def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
-    """The run of these settings, this process its only writer."""
+    """The run of these settings, this process its only writer; raises ModelError before anything of it is stored."""
     store, name = open_store(settings.storage.root), settings.run.name
-    open_run(store, run_record(settings))
-    lease = acquire(store, name, owner=platform.node() or "local")
     with (
+        _full_disk_explained(),
         TemporaryDirectory(prefix="tsgb-") as scratch,
         Players(stage_of(settings), processes=settings.run.processes) as players,
     ):
+        require_usable(players.base, settings)
+        open_run(store, run_record(settings))
+        lease = acquire(store, name, owner=platform.node() or "local")
         yield Run(name, settings, store, lease, players, Path(scratch), tell, note)
+
+
+def require_usable(base: Base, settings: Settings) -> None:
+    """Refuse a model that a later stage could not use: one without a chat template, or without the layers asked for."""
+    encoded = encode(base.tokenizer, (Message(role="user", content="hello"),), environment("office").tools)
+    hidden_states(base.model, torch.tensor([encoded.ids], device=base.model.device), settings.breaker.target_layers)
 
 
 def stage_of(settings: Settings) -> Stage:
@@ -60,3 +79,15 @@ def run_record(settings: Settings) -> RunRecord:
     return RunRecord(
         schema=SCHEMA, run=settings.run.name, settings=kept, versions=versions, seeds={"run": settings.run.seed}
     )
+
+
+@contextmanager
+def _full_disk_explained() -> Iterator[None]:
+    """Say of the folder of temporary files what the store says of its own: NoSpace, with the cure."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        if getattr(error, "errno", None) not in _FULL and not any(f"(os error {code})" in str(error) for code in _FULL):
+            raise
+        cure = "free some and run the same command again, everything committed before is whole"
+        raise NoSpace(f"no space left to write temporary files in {gettempdir()}: {cure}.") from error
