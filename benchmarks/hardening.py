@@ -43,11 +43,6 @@ from tsgb.worker.sets import make_sets, well_done
 
 SIZE = SuiteSize(benign=200, attacked=400, delegated=150, over_refusal=150, harmful=150)
 FRESH = Budget(generations=4, population=24, tries=4, iterations=6, groups=12)
-FRESH_LABELS = {
-    "fresh_injection_mutation": "fresh mutation, injections",
-    "fresh_jailbreak_mutation": "fresh mutation, jailbreaks",
-    "fresh_policy": "fresh GRPO policy",
-}
 Select = Callable[[Run], tuple[Sequence[Example], dict[str, object]]]
 
 
@@ -164,10 +159,9 @@ def table(out: Path) -> str:
         exam = ExamReport.model_validate(json.loads(file.read_text()))
         rows.setdefault(exam.target, []).append(exam)
     pooled = [merged(exams, target=f"{name} ({len(exams)} seeds)") for name, exams in rows.items()]
-    labels = {**LABELS, **FRESH_LABELS}
     lines = ["| | " + " | ".join(exam.target for exam in pooled) + " |", "|---" * (len(pooled) + 1) + "|"]
     lines += [
-        f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in labels.items()
+        f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in LABELS.items()
     ]
     return "\n".join(lines)
 

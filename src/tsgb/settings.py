@@ -51,6 +51,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "evaluation.benign": 16,
         "evaluation.attacked": 16,
         "evaluation.harmful": 8,
+        "evaluation.fresh_episodes": 0,
     },
     "default": {},
     "thorough": {
@@ -61,6 +62,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "evaluation.benign": 384,
         "evaluation.attacked": 768,
         "evaluation.harmful": 192,
+        "evaluation.fresh_episodes": 1200,
     },
 }
 """Settings by dotted key that a preset puts in place of the defaults."""
@@ -195,7 +197,9 @@ class EvaluationSettings(_Section):
     attacked: PositiveInt = 192
     """Scenarios with an injection, a jailbreak or a prefill."""
     harmful: PositiveInt = 48
-    """Plain harmful requests."""
+    """Plain harmful requests, and as many of each other small group."""
+    fresh_episodes: NonNegativeInt = 480
+    """Episodes in which fresh attackers train against the final model before its last exam; 0: no fresh attackers."""
 
 
 class Settings(BaseSettings):

@@ -21,6 +21,9 @@ LABELS = {
     "injection_asr": "injections that succeed",
     "jailbreak_asr": "jailbreaks that succeed",
     "prefill_asr": "forced beginnings that succeed",
+    "fresh_injection_mutation": "fresh mutation: injections",
+    "fresh_jailbreak_mutation": "fresh mutation: jailbreaks",
+    "fresh_policy": "fresh GRPO policy",
 }
 """Metric → what it means, in the order in which they are shown."""
 

@@ -21,7 +21,7 @@ from tsgb.guards.bundle import Guards, save_guards
 from tsgb.guards.fit import fit_guards
 from tsgb.models.loading import save_adapter
 from tsgb.records.dialogue import Split, Trajectory
-from tsgb.records.report import ExamReport
+from tsgb.records.report import ExamReport, Rate
 from tsgb.records.run import Manifest
 from tsgb.rollouts.exam import grouped, report
 from tsgb.rollouts.players import Target
@@ -30,7 +30,8 @@ from tsgb.training.defender import train as train_steps
 from tsgb.training.engine import fresh_adapter
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.state import load_weights
-from tsgb.worker.collect import attempts_of
+from tsgb.worker.collect import Shares, attempts_of
+from tsgb.worker.fresh import fresh_attackers
 from tsgb.worker.run import Run
 
 GUARD = "guard"
@@ -199,4 +200,16 @@ def final_exam(run: Run, rounds: int) -> dict[str, Any]:
     bundle = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
     before = examine(run, rounds, "exam-base", "test", run.target(None))
     after = examine(run, rounds, "exam", "test", run.target(bundle))
+    fresh = _fresh(run, run.target(bundle))
+    after = after.model_copy(update={"rates": {**after.rates, **fresh}})
     return {"bundle": bundle, "base": before.model_dump(), "exam": after.model_dump()}
+
+
+def _fresh(run: Run, target: Target) -> dict[str, Rate]:
+    """What attackers find that have never met the final model."""
+    episodes = run.settings.evaluation.fresh_episodes
+    if not episodes:
+        return {}
+    budget, exam = Shares(episodes, run).search, run.settings.evaluation.harmful * 2
+    run.note("Fresh attackers train against the final model.")
+    return fresh_attackers(run.players, target, budget, seed=run.seed(run.settings.run.rounds, "fresh"), exam=exam)
