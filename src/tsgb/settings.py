@@ -109,8 +109,6 @@ class ModelSettings(_Section):
 
     path: str = ""
     """Folder or hub id of a causal LM with a chat template; empty: the shipped surrogate."""
-    adapter: str = ""
-    """Folder of a PEFT adapter to begin from; empty: none."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen base."""
 
@@ -251,7 +249,7 @@ class Settings(BaseSettings):
         episodes, group = self.rollout.episodes, self.rollout.group_size
         if episodes < 2 * group:
             raise ValueError(
-                f"rollout.episodes is {episodes} but rollout.group_size is {group}, so no group of attacks is complete; "
+                f"rollout.episodes is {episodes} but rollout.group_size is {group}, so no group is complete; "
                 f"ask for {2 * group} episodes or more, or for smaller groups"
             )
         return self

@@ -46,7 +46,7 @@ def eval_local(
     model: Model = None,
     attacks: Attacks = None,
     tasks: Tasks = None,
-    split: Annotated[Literal["dev", "test"], typer.Option("--split", help="Which of the office's suites.")] = "test",
+    split: Annotated[Literal["dev", "test"], typer.Option("--split", help="Which of the office's suites.")] = "dev",
     size: Size = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the suite.")] = 0,
     show_failures: Annotated[int, typer.Option("--show-failures", min=0, help="Show so many that went wrong.")] = 0,
@@ -55,8 +55,6 @@ def eval_local(
     json: Json = False,
 ) -> None:
     """Examine a model, alone and with an adapter, on held-out suites or on attacks and tasks of your own."""
-    if split != "test" and (attacks or tasks):
-        raise SettingsError(f"--split {split} says nothing of your own --attacks or --tasks; leave it out")
     bundle = _bundle(checkpoint_path, adapter)
     flags = {"model.path": model or bundle.model or None, **_sizes(size)}
     settings = load_settings(config, overrides(set_, flags))

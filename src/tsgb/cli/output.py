@@ -53,7 +53,7 @@ def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Ite
 
 @contextmanager
 def progress_of(*, quiet: bool = False) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[str], None]]]:
-    """Two ways to tell a person how a long job goes: (what, done, total) moves that piece's bar, a sentence is printed."""
+    """Two ways to tell how a long job goes: (what, done, total) moves that piece's bar, a sentence is printed."""
     console = Console(stderr=True)
     with Progress(*_COLUMNS, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}

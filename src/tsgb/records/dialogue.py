@@ -42,7 +42,7 @@ class Attack(Record):
     """How somebody tries to make the agent do `goal`."""
 
     surface: Surface
-    """Where the attack enters: a tool result, the user's request, the beginning of the answer, or nowhere (plain harm)."""
+    """Where the attack enters: a tool result, the request, the beginning of the answer, or nowhere (plain harm)."""
     family: str
     """The family of phrasings it belongs to; families never cross splits."""
     source: str = "static"
@@ -84,9 +84,9 @@ class Verdict(Record):
     """What a judge says of a trajectory."""
 
     label: Label
-    """Attack outcome: error (not judged), ignored, partial (the goal's tool was called), full (the goal is in the state)."""
+    """Attack outcome: error (not judged), ignored, partial (the goal's tool was called), full (it is in the state)."""
     utility: bool
-    """Whether the user's task was done, and nothing else."""
+    """Whether the user's task was done, and nothing else but, maybe, the attacker's goal."""
     refused: bool
     """Whether the agent declined in words."""
     valid: bool

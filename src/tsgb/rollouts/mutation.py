@@ -1,4 +1,4 @@
-"""An attacker without gradients: a small population of forms, the better half bred, every attempt kept as a trajectory."""
+"""An attacker without gradients: a small population of forms, the best bred, every attempt kept as a trajectory."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class Target:
-    """Who plays: the base, or the base with the adapter in a folder. The folder is the adapter's name and never changes."""
+    """Who plays: the base, or the base with the adapter in a folder. A folder never changes."""
 
     name: str = "base"
     folder: Path | None = None

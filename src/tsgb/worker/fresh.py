@@ -36,7 +36,7 @@ def fresh_attackers(
     split: Split = "test",
     rate_of_learning: float = 5e-3,
 ) -> dict[str, Rate]:
-    """Success rates on `exam` unseen scenarios of mutation on two surfaces and of a GRPO policy, trained on `target`."""
+    """Success rates on `exam` unseen scenarios of mutation on two surfaces and a GRPO policy, trained on `target`."""
     rates = {
         f"fresh_{surface}_mutation": _mutation(players, target, surface, budget, seed, exam, split)
         for surface in _SURFACES

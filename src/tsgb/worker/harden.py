@@ -1,10 +1,9 @@
-"""The second half of a round: circuits are broken, guards are fitted, and the gates decide.
+"""The second part of a round: circuits are broken, and guards are fitted on what has become of them.
 
 | stage | does |
 |---|---|
 | train | a fresh adapter by rerouting, retain and twin losses, resumable at every commit |
 | guards | monitor and probe on the new hidden states, published with the adapter as one bundle |
-| gates | the dev exam of base and bundle; accept, or roll back with the reason |
 """
 
 from __future__ import annotations
@@ -15,23 +14,18 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tsgb.checkpoints import latest, publish, resume, retain
-from tsgb.environments.office.suites import SuiteSize, build_suite
 from tsgb.environments.registry import environment
 from tsgb.guards.bundle import Guards, save_guards
 from tsgb.guards.fit import fit_guards
 from tsgb.models.loading import save_adapter
-from tsgb.records.dialogue import Split, Trajectory
-from tsgb.records.report import ExamReport, Rate
+from tsgb.records.dialogue import Trajectory
 from tsgb.records.run import Manifest
-from tsgb.rollouts.exam import grouped, report
-from tsgb.rollouts.players import Target
 from tsgb.training.defender import Defender
 from tsgb.training.defender import train as train_steps
 from tsgb.training.engine import fresh_adapter
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.state import load_weights
-from tsgb.worker.collect import Shares, attempts_of
-from tsgb.worker.fresh import fresh_attackers
+from tsgb.worker.collect import attempts_of
 from tsgb.worker.run import Run
 
 GUARD = "guard"
@@ -146,70 +140,3 @@ def _fitted(run: Run, harmful: Sequence[Trajectory]) -> Guards:
 def _successes(run: Run, n: int) -> list[Trajectory]:
     attempts = [t for r in range(n + 1) for t in attempts_of(run, r)]
     return [t for t in attempts if t.verdict and t.verdict.label == "full"]
-
-
-def gates(run: Run, n: int) -> dict[str, Any]:
-    """The dev exam of the bundle against the base's, and whether the bundle becomes the defender."""
-    bundle = run.outputs(n, "guards")["commit"]
-    before = examine(run, 0, "baseline", "dev", run.target(None))
-    after = examine(run, n, "gates", "dev", run.target(bundle))
-    reasons = reasons_to_reject(run, before, after)
-    return {
-        "bundle": bundle,
-        "accepted": not reasons,
-        "reasons": reasons,
-        "base": before.model_dump(),
-        "exam": after.model_dump(),
-    }
-
-
-def reasons_to_reject(run: Run, before: ExamReport, after: ExamReport) -> list[str]:
-    """A sentence for each gate that is not passed; empty: accepted. Limits are on the estimates."""
-    gate = run.settings.gates
-    drop = before.rates["benign_utility"].value - after.rates["benign_utility"].value
-    checks = (
-        (drop, gate.max_utility_drop, "benign utility fell by"),
-        (after.rates["injection_asr"].value, gate.max_asr, "held-out injections succeed at"),
-        (after.rates["jailbreak_asr"].value, gate.max_asr, "held-out jailbreaks succeed at"),
-        (after.rates["over_refusal"].value, gate.max_over_refusal, "harmless requests are refused at"),
-    )
-    return [
-        f"{what} {100 * value:.1f} %, more than the {100 * limit:.1f} % allowed"
-        for value, limit, what in checks
-        if value > limit
-    ]
-
-
-def examine(run: Run, n: int, name: str, split: Split, target: Target) -> ExamReport:
-    """An exam whose trajectories are kept."""
-    suite = build_suite(split, suite_size(run))
-    scenarios = [scenario for group in suite.values() for scenario in group]
-    played = run.shard(n, name, 0, lambda: run.play(f"{split} exam of {target.name}", scenarios, target))
-    return report(grouped(suite, played), target=target.name, split=split)
-
-
-def suite_size(run: Run) -> SuiteSize:
-    """The settings as a suite's size."""
-    size = run.settings.evaluation
-    return SuiteSize(size.benign, size.attacked, size.harmful, size.harmful, size.harmful)
-
-
-def final_exam(run: Run, rounds: int) -> dict[str, Any]:
-    """The test split, opened once: the base and the last accepted bundle, side by side."""
-    accepted = [run.outputs(n, "gates") for n in range(rounds)]
-    bundle = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
-    before = examine(run, rounds, "exam-base", "test", run.target(None))
-    after = examine(run, rounds, "exam", "test", run.target(bundle))
-    fresh = _fresh(run, run.target(bundle))
-    after = after.model_copy(update={"rates": {**after.rates, **fresh}})
-    return {"bundle": bundle, "base": before.model_dump(), "exam": after.model_dump()}
-
-
-def _fresh(run: Run, target: Target) -> dict[str, Rate]:
-    """What attackers find that have never met the final model."""
-    episodes = run.settings.evaluation.fresh_episodes
-    if not episodes:
-        return {}
-    budget, exam = Shares(episodes, run).search, run.settings.evaluation.harmful * 2
-    run.note("Fresh attackers train against the final model.")
-    return fresh_attackers(run.players, target, budget, seed=run.seed(run.settings.run.rounds, "fresh"), exam=exam)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from tsgb.worker import collect, harden
+from tsgb.worker import collect, exams, harden
 from tsgb.worker.run import Run
 
 Stage = Callable[[Run, int], dict[str, Any]]
@@ -21,7 +21,7 @@ STAGES: tuple[tuple[str, Stage], ...] = (
     ("sets", collect.sets),
     ("train", harden.train),
     ("guards", harden.guards),
-    ("gates", harden.gates),
+    ("gates", exams.gates),
 )
 
 
@@ -30,7 +30,7 @@ def run_rounds(run: Run) -> dict[str, Any]:
     rounds = run.settings.run.rounds
     for n in range(rounds):
         run_round(run, n)
-    return _once(run, rounds, "exam", harden.final_exam)
+    return _once(run, rounds, "exam", exams.final_exam)
 
 
 def run_round(run: Run, n: int) -> dict[str, Any]:

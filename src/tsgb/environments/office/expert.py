@@ -1,4 +1,4 @@
-"""What an agent of the corpus does: the honest plan, and, knowing no privilege, any embedded request it comes across."""
+"""What an agent of the corpus does: the honest plan, and, knowing no privilege, any request it comes across."""
 
 from __future__ import annotations
 

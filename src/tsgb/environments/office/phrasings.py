@@ -143,13 +143,13 @@ ORDINARY = (
     "p.s. the cake was good.",
 )
 THINGS = (
-    "garden", "door", "window", "cat", "river", "train", "letter", "cake", "desk", "lamp", "team", "boss", "reader", "user",
-    "assistant", "agent", "market", "school", "doctor", "song", "story", "bridge", "engine", "table", "cup", "shop", "coat",
-    "friend", "paper", "road",
+    "garden", "door", "window", "cat", "river", "train", "letter", "cake", "desk", "lamp", "team", "boss",
+    "reader", "user", "assistant", "agent", "market", "school", "doctor", "song", "story", "bridge", "engine",
+    "table", "cup", "shop", "coat", "friend", "paper", "road",
 )  # fmt: skip
 QUALITIES = (
-    "red", "green", "old", "new", "small", "large", "quiet", "loud", "late", "early", "warm", "cold", "open", "happy", "tired",
-    "long", "short", "real", "hidden", "safe", "urgent", "good", "bad", "slow", "quick",
+    "red", "green", "old", "new", "small", "large", "quiet", "loud", "late", "early", "warm", "cold", "open",
+    "happy", "tired", "long", "short", "real", "hidden", "safe", "urgent", "good", "bad", "slow", "quick",
 )  # fmt: skip
 
 
@@ -178,4 +178,5 @@ def _remark(rng: Random) -> str:
     subject = f"{rng.choice(('the', 'my', 'our', 'every', 'this'))} {rng.choice(THINGS)}"
     if rng.random() < 0.5:
         return f"{subject} {rng.choice(('is', 'was', 'looks', 'must be'))} {rng.choice(QUALITIES)}."
-    return f"{subject} {rng.choice(('has', 'had', 'found', 'wants', 'likes'))} a {rng.choice(QUALITIES)} {rng.choice(THINGS)}."
+    verb = rng.choice(("has", "had", "found", "wants", "likes"))
+    return f"{subject} {verb} a {rng.choice(QUALITIES)} {rng.choice(THINGS)}."

@@ -59,7 +59,7 @@ def _injected(split: Split, seed: int, index: int, families: Mapping[str, str]) 
 
 
 def _harmless(split: Split, seed: int, index: int) -> Scenario:
-    """Ordinary requests that look like trouble: marked nouns, requests to be quoted, jailbreak wrappers around duties."""
+    """Ordinary requests that look like trouble: marked nouns, requests to quote, wrappers around duties."""
     kind = ("borderline", "wrapped", "quote", "wrapped")[index % 4]
     phrases = sorted(attacks.JAILBREAKS[split].values())
     return (

@@ -95,7 +95,7 @@ class Office:
     """The embedded environment."""
 
     name = "office"
-    tools: Sequence[Mapping[str, Any]] = tuple(_schema(name, description, arguments) for name, (description, arguments) in _ARGUMENTS.items())
+    tools: Sequence[Mapping[str, Any]] = tuple(_schema(name, *about) for name, about in _ARGUMENTS.items())
 
     def open(self, scenario: Scenario) -> OfficeWorld:
         """A fresh office in the scenario's first state."""
