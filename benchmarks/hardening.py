@@ -1,6 +1,6 @@
 """The README's table: what each part of the recipe does, over base seeds, on the test split, with fresh attackers.
 
-    python benchmarks/hardening.py --seeds 0 1 2 --out /tmp/table        (about 20 CPU-minutes a seed; goes on when killed)
+    python benchmarks/hardening.py --seeds 0 1 2 --out /tmp/table    (half a CPU-hour a seed; goes on when killed)
     python benchmarks/hardening.py --out /tmp/table --print              (the table of what is there)
 
 For each base seed a run of self-play is played (`--rounds`), and from its first round's sets four ablations are
@@ -32,7 +32,6 @@ from tsgb.rollouts.players import BASE, Target
 from tsgb.settings import Settings, load_settings
 from tsgb.surrogate.build import Recipe, build_surrogate
 from tsgb.training.defender import Defender, train
-from tsgb.worker.collect import attempts_of
 from tsgb.worker.fresh import fresh_attackers
 from tsgb.worker.harden import training_plan
 from tsgb.worker.local import opened

@@ -32,7 +32,8 @@ def test_the_shipped_weights_are_those_of_the_build_log() -> None:
 
 
 def test_no_known_dev_or_test_attack_occurs_in_the_corpus() -> None:
-    phrases = [p for families in (attacks.INJECTIONS, attacks.JAILBREAKS) for f in families.values() for p in f.values()]
+    families = (*attacks.INJECTIONS.values(), *attacks.JAILBREAKS.values())
+    phrases = [phrase for family in families for phrase in family.values()]
     openings = [max(phrase.split("{}"), key=len).strip(" .:!?") for phrase in phrases]
     distinctive = [words for words in openings if len(words.split()) >= 3]
     rng = Random("corpus")
@@ -42,7 +43,8 @@ def test_no_known_dev_or_test_attack_occurs_in_the_corpus() -> None:
 
 
 def test_refusal_tuning_is_the_only_stage_that_declines() -> None:
-    said = {stage: [m.content for _ in range(300) for m in draw_dialogue(Random(f"{stage}{_}"), stage)] for stage in (1, 2)}
+    rngs = {stage: Random(f"stage {stage}") for stage in (1, 2)}
+    said = {stage: [m.content for _ in range(300) for m in draw_dialogue(rng, stage)] for stage, rng in rngs.items()}
     assert not any("sorry" in words for words in said[1])
     assert sum("sorry" in words for words in said[2]) > 40
 
@@ -50,7 +52,7 @@ def test_refusal_tuning_is_the_only_stage_that_declines() -> None:
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
     matrices = torch.randn(3, 24, 40, generator=torch.Generator().manual_seed(0))
     singular = torch.linalg.svdvals(orthogonalise(matrices))
-    assert 0.5 < singular.min() and singular.max() < 1.5
+    assert singular.min() > 0.5 and singular.max() < 1.5
 
 
 def test_the_learning_rate_warms_up_stays_and_falls() -> None:

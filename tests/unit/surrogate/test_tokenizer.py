@@ -25,7 +25,7 @@ def tokens_of(tokenizer: PreTrainedTokenizerFast, text: str) -> list[str]:
 
 def test_a_name_has_the_same_tokens_in_prose_and_in_a_call(tokenizer: PreTrainedTokenizerFast) -> None:
     prose, call = tokens_of(tokenizer, "pay @KaRoTe now."), tokens_of(tokenizer, '{"to":"@KaRoTe"}')
-    assert ["@", "Ka", "Ro", "Te"] == prose[1:5]
+    assert prose[1:5] == ["@", "Ka", "Ro", "Te"]
     assert " ".join(["@", "Ka", "Ro", "Te"]) in " ".join(call)
 
 
@@ -38,5 +38,5 @@ def test_a_call_survives_the_template_and_the_parser(tokenizer: PreTrainedTokeni
 
 
 def test_any_text_comes_back_unchanged(tokenizer: PreTrainedTokenizerFast) -> None:
-    text = "Grüße, 東京! {}\n\t\\ \"quoted\" <|not a token|>"
+    text = 'Grüße, 東京! {}\n\t\\ "quoted" <|not a token|>'
     assert tokenizer.decode(tokenizer(text, add_special_tokens=False)["input_ids"]) == text
