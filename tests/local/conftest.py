@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -43,6 +44,7 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            preexec_fn=_hear_ctrl_c,
             env=os.environ | {"COLUMNS": "300"} | environment,
         )
 
@@ -74,6 +76,11 @@ class Job:
         return state != "Z" and int(session) == self.process.pid
 
 
+def _hear_ctrl_c() -> None:
+    """Undo what a shell does to commands in its background."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     """Start `tsgb` with arguments and environment; what is left of it is killed in the end."""
@@ -88,7 +95,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     yield started
     for job in jobs:
         for pid in job.alive():
-            os.kill(pid, 9)
+            os.kill(pid, signal.SIGKILL)
         job.process.communicate()
 
 
