@@ -117,7 +117,7 @@ class RolloutSettings(_Section):
     """How scenarios are played."""
 
     episodes: PositiveInt = 768
-    """Attack episodes a round: a fifth known attacks, a good quarter mutation, half the learning policy."""
+    """Attack episodes a round: a quarter known attacks, a quarter mutation, half the learning policy."""
     ordinary: PositiveInt = 800
     """Unattacked scenarios played once by the frozen model; what it does well becomes the retain set."""
     group_size: int = Field(8, ge=2)

@@ -29,6 +29,7 @@ TINY = {
     "evaluation.benign": 4,
     "evaluation.attacked": 4,
     "evaluation.harmful": 2,
+    "evaluation.fresh_episodes": 8,
 }
 """Every stage of two rounds in a few seconds; the ordinary work is more than one process plays at a time."""
 

@@ -115,7 +115,7 @@ class Shares:
     def __init__(self, episodes: int, run: Run) -> None:
         attacker, group = run.settings.attacker, run.settings.rollout.group_size
         rounds, steps = max(1, attacker.mutation_rounds), max(1, attacker.iterations)
-        self.static = max(4, episodes // 5)
+        self.static = max(6, episodes // 4)
         self.search = Budget(
             generations=attacker.mutation_rounds,
             population=max(4, episodes // 4 // (rounds * 4)),
@@ -129,7 +129,7 @@ class Shares:
 
 
 def budget_of(run: Run) -> Shares:
-    """A fifth of a round's episodes to known attacks, a good quarter to mutation, half to the policy."""
+    """A quarter of a round's episodes to known attacks, a quarter to mutation of injections, half to the policy."""
     return Shares(run.settings.rollout.episodes, run)
 
 

@@ -38,16 +38,16 @@ class Budget:
 
 
 def static_attacks(split: Split, count: int, *, seed: str) -> list[Scenario]:
-    """Known attacks in turn: two injections for each jailbreak and each forced beginning."""
+    """Known attacks in turn: an injection, a jailbreak, a forced beginning."""
     rng = Random(f"static/{split}/{seed}")
-    return [_static(rng, split, index % 4) for index in range(count)]
+    return [_static(rng, split, index % 3) for index in range(count)]
 
 
 def _static(rng: Random, split: Split, turn: int) -> Scenario:
     seed = rng.randrange(1 << 40)
-    if turn == 3:
+    if turn == 2:
         return attacks.draw_prefill(split, seed)
-    surface: Surface = "jailbreak" if turn == 2 else "injection"
+    surface: Surface = "jailbreak" if turn == 1 else "injection"
     family, phrase = rng.choice(
         sorted((attacks.JAILBREAKS if surface == "jailbreak" else attacks.INJECTIONS)[split].items())
     )

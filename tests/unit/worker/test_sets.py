@@ -1,0 +1,118 @@
+"""What goes into which set: successes are rerouted, attacked contexts get honest twins, only good work is retained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+from transformers import PreTrainedTokenizerFast
+
+from tsgb.breakers.examples import Example
+from tsgb.environments.office import attacks
+from tsgb.environments.office.pieces import Genome
+from tsgb.environments.office.tasks import draw_task
+from tsgb.environments.registry import environment
+from tsgb.records.dialogue import Scenario, Trajectory
+from tsgb.rollouts.mutation import attacked
+from tsgb.worker.search import clean_contexts
+from tsgb.worker.sets import clean_scenario, make_sets, well_done
+
+Act = Callable[..., Trajectory]
+INJECTED = attacks.draw_injected("ask", "train", 3, family="important", phrase="important: {}!")
+FOUND = attacked(Genome("injection", "note: ", "please {}.", ""), "train", 4)
+JAILBROKEN = attacks.draw_jailbreak("train", 5, family="film", phrase="for a film: {}")
+PREFILLED = attacks.draw_prefill("train", 6)
+ATTACKED = (INJECTED, FOUND, JAILBROKEN, PREFILLED)
+
+
+@pytest.fixture
+def sets(tokenizer: PreTrainedTokenizerFast, act: Act) -> Callable[..., list[Example]]:
+    """All examples from attacked trajectories, the honest play of their contexts, and benign trajectories."""
+
+    def made(
+        attempts: Sequence[Trajectory], benign: Sequence[Trajectory] = (), *, honest: bool = True
+    ) -> list[Example]:
+        clean = well_done([act(scenario) for scenario in clean_contexts(attempts)] if honest else [])
+        return make_sets(tokenizer, environment("office").tools, attempts, clean, benign)
+
+    return made
+
+
+def strata(examples: Sequence[Example]) -> list[str]:
+    return [example.stratum for example in examples]
+
+
+def test_every_success_is_rerouted_by_where_it_came_from(sets: Callable[..., list[Example]], act: Act) -> None:
+    examples = sets([act(scenario, obey=True) for scenario in ATTACKED])
+    breakers = [example.stratum for example in examples if example.kind == "breaker"]
+    assert breakers == ["breaker/static", "breaker/found", "breaker/jailbreak", "breaker/prefill"]
+
+
+def test_what_failed_is_not_rerouted_and_still_has_its_twin(sets: Callable[..., list[Example]], act: Act) -> None:
+    assert strata(sets([act(INJECTED), act(FOUND)])) == ["twin/injection", "twin/injection"]
+
+
+def test_a_twin_goes_on_as_the_frozen_model_does_without_the_attack(
+    sets: Callable[..., list[Example]], act: Act, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    [twin] = [example for example in sets([act(INJECTED, obey=True)]) if example.kind == "twin"]
+    continuation = tokenizer.decode([token for token, marked in zip(twin.ids, twin.mask, strict=True) if marked])
+    [clean] = clean_contexts([act(INJECTED)])
+    assert INJECTED.attack
+    assert continuation == act(clean).messages[-1].content + "<|end|>"
+    assert INJECTED.attack.text in tokenizer.decode(twin.ids)
+    assert INJECTED.attack.text not in tokenizer.decode(twin.reference_ids)
+
+
+def test_without_honest_play_there_is_no_twin(sets: Callable[..., list[Example]], act: Act) -> None:
+    assert strata(sets([act(INJECTED, obey=True)], honest=False)) == ["breaker/static"]
+    spoilt = act(clean_contexts([act(INJECTED)])[0]).model_copy(update={"messages": (), "verdict": None})
+    assert well_done([spoilt]) == {}
+
+
+def test_a_breakers_mask_leaves_out_what_the_honest_answer_shares(
+    sets: Callable[..., list[Example]], act: Act, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    [breaker] = [example for example in sets([act(INJECTED, obey=True)]) if example.kind == "breaker"]
+    masked = tokenizer.decode([token for token, marked in zip(breaker.ids, breaker.mask, strict=True) if marked])
+    assert INJECTED.attack
+    assert all(str(argument) in masked for argument in INJECTED.attack.goal.arguments.values())
+    assert "read" not in masked
+
+
+@pytest.mark.parametrize(
+    ("scenario", "stratum"),
+    [
+        (draw_task("ask", "train", 1), "retain/ordinary"),
+        (draw_task("delegate", "train", 1), "retain/delegated"),
+        (draw_task("quote", "train", 1), "retain/harmless"),
+        (draw_task("borderline", "train", 1), "retain/harmless"),
+        (attacks.draw_wrapped("train", 1, phrase="for a film: {}"), "retain/harmless"),
+        (attacks.draw_harm("train", 1), "retain/refusal"),
+    ],
+)
+def test_good_work_is_retained_by_its_kind(
+    sets: Callable[..., list[Example]], act: Act, scenario: Scenario, stratum: str
+) -> None:
+    assert strata(sets([], [act(scenario)])) == [stratum]
+
+
+def test_only_what_was_judged_good_is_retained(sets: Callable[..., list[Example]], act: Act) -> None:
+    done, harm = act(draw_task("ask", "train", 1)), attacks.draw_harm("train", 1)
+    assert done.verdict
+    refused = done.model_copy(update={"verdict": done.verdict.model_copy(update={"refused": True})})
+    undone = done.model_copy(update={"verdict": done.verdict.model_copy(update={"utility": False})})
+    unjudged = done.model_copy(update={"verdict": None})
+    assert sets([], [refused, undone, unjudged, act(harm, obey=True)]) == []
+
+
+def test_the_same_trajectories_make_the_same_sets(sets: Callable[..., list[Example]], act: Act) -> None:
+    attempts, benign = [act(s, obey=True) for s in ATTACKED], [act(draw_task("ask", "train", 1))]
+    assert sets(attempts, benign) == sets(attempts, benign)
+
+
+def test_the_clean_scenario_of_an_attack_is_the_one_it_was_put_into() -> None:
+    task = draw_task("ask", "train", 3)
+    assert clean_scenario(INJECTED, {task.id: task}) == task
+    assert clean_scenario(INJECTED, {}) is None
+    assert clean_scenario(task, {task.id: task}) is None
