@@ -1,4 +1,4 @@
-"""How attackers spend their budget, and that a policy interrupted between iterations writes on as if it had not been."""
+"""How attackers spend their budget, and that a policy goes on between iterations as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def players(tiny_model_path: Path) -> Players:
 
 
 @pytest.mark.parametrize("split", ["train", "dev", "test"])
-def test_known_attacks_are_two_injections_for_each_jailbreak_and_forced_beginning(split: Split) -> None:
-    scenarios = static_attacks(split, 40, seed="1")
+def test_known_attacks_are_shared_out_evenly_over_the_three_surfaces(split: Split) -> None:
+    scenarios = static_attacks(split, 30, seed="1")
     attempts = [scenario.attack for scenario in scenarios if scenario.attack]
-    assert Counter(a.surface for a in attempts) == {"injection": 20, "jailbreak": 10, "prefill": 10}
+    assert Counter(a.surface for a in attempts) == {"injection": 10, "jailbreak": 10, "prefill": 10}
     assert {scenario.split for scenario in scenarios} == {split}
     assert {a.family for a in attempts if a.surface == "injection"} <= set(attacks.INJECTIONS[split])
     assert {a.family for a in attempts if a.surface == "jailbreak"} <= set(attacks.JAILBREAKS[split])
-    assert static_attacks(split, 40, seed="1") == scenarios != static_attacks(split, 40, seed="2")
+    assert static_attacks(split, 30, seed="1") == scenarios != static_attacks(split, 30, seed="2")
 
 
 def test_contexts_without_their_attack_are_drawn_once_each_and_in_order() -> None:
