@@ -224,11 +224,11 @@ def step(arguments: argparse.Namespace) -> Rows:
     torch.set_num_threads(1)
     base = load_base(surrogate.shipped())
     with Defender(base, list(_examples(base)), _plan(arguments.steps + 2)) as defender:
-        with FlopCounterMode(display=False) as counter:
-            defender.step()
-        flops = counter.get_total_flops()
         defender.step()
         rows: Rows = [_timed("training step", defender.step, arguments.steps)]
+        with FlopCounterMode(display=False) as counter:
+            defender.step()
+    flops = counter.get_total_flops()
     speed = _multiplications_per_second()
     rows.append({"what": f"its floor: {flops / 1e9:.3g} GFLOP at {speed / 1e9:.3g} GFLOP/s", "wall s": flops / speed})
     return [*rows, _ratio("a step takes, against its floor", rows[0], rows[1])]

@@ -15,7 +15,7 @@ from tsgb.environments.registry import environment
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.rollouts.mutation import attacked
 from tsgb.worker.search import clean_contexts
-from tsgb.worker.sets import clean_scenario, make_sets, well_done
+from tsgb.worker.sets import make_sets, well_done
 
 Act = Callable[..., Trajectory]
 INJECTED = attacks.draw_injected("ask", "train", 3, family="important", phrase="important: {}!")
@@ -109,10 +109,3 @@ def test_only_what_was_judged_good_is_retained(sets: Callable[..., list[Example]
 def test_the_same_trajectories_make_the_same_sets(sets: Callable[..., list[Example]], act: Act) -> None:
     attempts, benign = [act(s, obey=True) for s in ATTACKED], [act(draw_task("ask", "train", 1))]
     assert sets(attempts, benign) == sets(attempts, benign)
-
-
-def test_the_clean_scenario_of_an_attack_is_the_one_it_was_put_into() -> None:
-    task = draw_task("ask", "train", 3)
-    assert clean_scenario(INJECTED, {task.id: task}) == task
-    assert clean_scenario(INJECTED, {}) is None
-    assert clean_scenario(task, {task.id: task}) is None
