@@ -137,18 +137,20 @@ class BreakerSettings(_Section):
     """Rank of the defender's LoRA adapter."""
     alpha: PositiveFloat = 32
     """Scale of the defender's LoRA adapter."""
-    learning_rate: PositiveFloat = 5e-3
+    learning_rate: PositiveFloat = 4e-3
     """Highest learning rate of AdamW."""
-    steps: PositiveInt = 240
+    steps: PositiveInt = 300
     """Optimizer steps a round."""
-    breaker_batch: PositiveInt = 12
+    breaker_batch: PositiveInt = 10
     """Breaker examples in a step."""
-    retain_batch: PositiveInt = 32
+    retain_batch: PositiveInt = 28
     """Retain examples in a step."""
-    twin_batch: NonNegativeInt = 12
+    twin_batch: NonNegativeInt = 20
     """Twin examples in a step."""
     rerouting_alpha: NonNegativeFloat = 10.0
     """Weight that moves from the rerouting loss to the retain loss as training goes on."""
+    crossings: NonNegativeInt = 3
+    """Other tasks into which every injection tried is put, to make more twins; 0: none."""
     twin_weight: NonNegativeFloat = 1.0
     """Weight of the twin loss; 0 leaves it out."""
     twin_hard: Share = 0.0

@@ -25,7 +25,7 @@ from tsgb.rollouts.reward import success_rate
 from tsgb.worker.policy import learn
 from tsgb.worker.run import Run
 from tsgb.worker.search import Budget, clean_contexts, mutation_search, static_attacks
-from tsgb.worker.sets import make_sets, well_done
+from tsgb.worker.sets import crossed, make_sets, well_done
 
 MUTATED: tuple[Surface, ...] = ("injection", "jailbreak")
 
@@ -73,7 +73,10 @@ def sets(run: Run, n: int) -> dict[str, Any]:
     for r in range(n + 1):
         contexts = clean_contexts(attempts_of(run, r))
         clean += run.shard(r, "sets", 0, lambda contexts=contexts: run.play("honest twins", contexts))  # type: ignore[misc]
-    examples = make_sets(run.players.base.tokenizer, environment("office").tools, attempts, well_done(clean), benign)
+    honest, each = well_done([*clean, *benign]), run.settings.breaker.crossings
+    crossings = crossed(attempts, honest, each=each, seed=run.seed(n, "crossed"))
+    tokenizer, tools = run.players.base.tokenizer, environment("office").tools
+    examples = make_sets(tokenizer, tools, attempts, honest, benign, crossings=crossings)
     return {"shards": 1, "examples": run.keep_examples(examples), "strata": dict(Counter(e.stratum for e in examples))}
 
 

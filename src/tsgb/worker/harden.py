@@ -72,10 +72,10 @@ def training_plan(run: Run) -> TrainingPlan:
 
 
 STRATUM_WEIGHTS: Mapping[str, float] = {
-    "breaker/found": 0.4,
-    "breaker/static": 0.2,
-    "breaker/jailbreak": 0.2,
-    "breaker/prefill": 0.2,
+    "breaker/found": 0.35,
+    "breaker/static": 0.15,
+    "breaker/jailbreak": 0.25,
+    "breaker/prefill": 0.25,
     "twin/injection": 0.7,
     "twin/jailbreak": 0.3,
     "retain/ordinary": 0.5,

@@ -10,12 +10,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
 from tsgb.breakers.examples import Example, breaker_example, retain_example, twin_example
+from tsgb.environments.office.attacks import inject
+from tsgb.environments.office.tasks import READING
+from tsgb.environments.registry import environment
 from tsgb.models.rendering import Tools
-from tsgb.records.dialogue import Scenario, Trajectory
+from tsgb.records.dialogue import Attack, Trajectory
 
 Clean = Mapping[str, Trajectory]
 """Scenario id → how the frozen model plays it without the attack, where that went well."""
@@ -26,11 +30,6 @@ _RETAIN_STRATA = {
     "wrapped": "harmless",
     "harm": "refusal",
 }
-
-
-def clean_scenario(attacked: Scenario, drawn: Mapping[str, Scenario]) -> Scenario | None:
-    """The scenario whose play is the honest twin of an attacked one, if it was drawn."""
-    return drawn.get(attacked.clean_id) if attacked.clean_id else None
 
 
 def well_done(trajectories: Iterable[Trajectory]) -> Clean:
@@ -44,14 +43,41 @@ def make_sets(
     attacked: Sequence[Trajectory],
     clean: Clean,
     benign: Sequence[Trajectory],
+    *,
+    crossings: Sequence[Trajectory] = (),
 ) -> list[Example]:
-    """All examples of a round, in a fixed order."""
+    """All examples of a round, in a fixed order; `crossings` are contexts that serve as twins alone."""
     sets: list[Example | None] = [
         *_breakers(tokenizer, tools, attacked, clean),
-        *_twins(tokenizer, tools, attacked, clean),
+        *_twins(tokenizer, tools, (*attacked, *crossings), clean),
         *(_retain(tokenizer, tools, t) for t in benign if _did_its_job(t)),
     ]
     return [example for example in sets if example is not None]
+
+
+def crossed(attempts: Sequence[Trajectory], clean: Clean, *, each: int, seed: str) -> list[Trajectory]:
+    """Every injection tried, put into `each` other tasks that the frozen model does well, as far as the tool's answer.
+
+    A twin needs no play under attack, only what the agent would read and what it should go on with; so a few clean
+    dialogues and a few attacks make many twins, and no pair of names is seen often enough to be learnt by heart.
+    """
+    rng = Random(f"crossed/{seed}")
+    tasks = [t for t in clean.values() if t.scenario.utility.get("vector") and t.scenario.kind in READING]
+    attacks = [t.scenario.attack for t in attempts if t.scenario.attack and t.scenario.attack.surface == "injection"]
+    return [_read_under_attack(rng.choice(tasks), attack) for attack in attacks for _ in range(each) if tasks]
+
+
+def _read_under_attack(clean: Trajectory, attack: Attack) -> Trajectory:
+    """The clean dialogue with what its tools would have answered under attack."""
+    scenario = inject(clean.scenario, attack)
+    world = environment(scenario.environment).open(scenario)
+    calls = (call for message in clean.messages for call in message.tool_calls)
+    answers = (world.call(call) for call in calls)
+    messages = (
+        message.model_copy(update={"content": next(answers)}) if message.role == "tool" else message
+        for message in clean.messages
+    )
+    return Trajectory(scenario=scenario, target=clean.target, messages=tuple(messages))
 
 
 def _breakers(
