@@ -44,19 +44,21 @@ DEFAULT_FILE = Path("tsgb.toml")
 PRESETS: dict[str, dict[str, object]] = {
     "smoke": {
         "run.rounds": 1,
-        "rollout.episodes": 160,
-        "rollout.ordinary": 200,
-        "breaker.steps": 12,
+        "rollout.episodes": 288,
+        "rollout.ordinary": 240,
+        "breaker.steps": 50,
+        "breaker.crossings": 1,
         "attacker.iterations": 1,
-        "evaluation.benign": 16,
-        "evaluation.attacked": 16,
-        "evaluation.harmful": 8,
+        "attacker.mutation_rounds": 1,
+        "evaluation.benign": 32,
+        "evaluation.attacked": 64,
+        "evaluation.harmful": 16,
         "evaluation.fresh_episodes": 0,
     },
     "default": {},
     "thorough": {
         "run.rounds": 4,
-        "rollout.episodes": 1536,
+        "rollout.episodes": 1728,
         "rollout.ordinary": 1200,
         "attacker.iterations": 8,
         "evaluation.benign": 384,
@@ -116,8 +118,8 @@ class ModelSettings(_Section):
 class RolloutSettings(_Section):
     """How scenarios are played."""
 
-    episodes: PositiveInt = 768
-    """Attack episodes a round: a quarter known attacks, a quarter mutation, half the learning policy."""
+    episodes: PositiveInt = 864
+    """Attack episodes a round: of nine two are known attacks, three mutation, four the learning policy."""
     ordinary: PositiveInt = 800
     """Unattacked scenarios played once by the frozen model; what it does well becomes the retain set."""
     group_size: int = Field(8, ge=2)

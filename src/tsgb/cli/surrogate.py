@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from json import dumps, loads
 from pathlib import Path
 from typing import Annotated
@@ -23,7 +24,8 @@ Folder = Annotated[
 @app.command()
 def build(
     out: Out,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of everything.")] = 0,
+    recipe: Annotated[str, typer.Option(help="Recipe to begin from: default, small, black-box.")] = "default",
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything.", show_default=False)] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="Blocks.", show_default=False)] = None,
     hidden: Annotated[int | None, typer.Option(min=2, help="Width of the hidden states.", show_default=False)] = None,
     heads: Annotated[int | None, typer.Option(min=1, help="Attention heads.", show_default=False)] = None,
@@ -34,17 +36,19 @@ def build(
     refusal_steps: Annotated[int | None, typer.Option(min=0, help="Steps of refusing too.", show_default=False)] = None,
     json: Json = False,
 ) -> None:
-    """Train a surrogate from a seed into a new folder; what is not given is as in the default recipe."""
+    """Train a surrogate from a seed into a new folder; what is not given is as in the recipe named."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; name a new folder for the surrogate.")
-    from tsgb.surrogate.build import Recipe, build_surrogate
+    from tsgb.surrogate.build import RECIPES, build_surrogate
 
-    asked = {"layers": layers, "hidden": hidden, "heads": heads, "mlp": mlp, "vocabulary": vocabulary}
+    if recipe not in RECIPES:
+        raise SettingsError(f"--recipe {recipe} is unknown; choose one of: {', '.join(RECIPES)}.")
+    asked = {"seed": seed, "layers": layers, "hidden": hidden, "heads": heads, "mlp": mlp, "vocabulary": vocabulary}
     asked |= {"copy_steps": copy_steps, "helpful_steps": helpful_steps, "refusal_steps": refusal_steps}
-    recipe = Recipe(seed=seed, **{name: value for name, value in asked.items() if value is not None})
-    _require_even_heads(recipe.hidden, recipe.heads)
-    with progress("building", recipe.steps, quiet=json) as advance:
-        build_surrogate(recipe, out, lambda entry: advance(1))
+    chosen = replace(RECIPES[recipe], **{name: value for name, value in asked.items() if value is not None})
+    _require_even_heads(chosen.hidden, chosen.heads)
+    with progress("building", chosen.steps, quiet=json) as advance:
+        build_surrogate(chosen, out, lambda entry: advance(1))
     _print(about(out), as_json=json)
 
 

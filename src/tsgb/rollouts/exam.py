@@ -75,8 +75,9 @@ def merged(reports: Sequence[ExamReport], *, target: str) -> ExamReport:
 
 def _pooled(several: Sequence[Mapping[str, Rate]]) -> dict[str, Rate]:
     pooled = {}
-    for name in several[0]:
-        successes, total = sum(rates[name].successes for rates in several), sum(rates[name].total for rates in several)
+    for name in dict.fromkeys(name for rates in several for name in rates):
+        counted = [rates[name] for rates in several if name in rates]
+        successes, total = sum(each.successes for each in counted), sum(each.total for each in counted)
         low, high = wilson(successes, total)
         pooled[name] = Rate(successes=successes, total=total, low=low, high=high)
     return pooled

@@ -53,6 +53,14 @@ class Recipe:
         return 0 if step < self.copy_steps and step % 2 else 1 if step < self.copy_steps + self.helpful_steps else 2
 
 
+RECIPES: dict[str, Recipe] = {
+    "default": Recipe(),
+    "small": Recipe(layers=3, hidden=96, mlp=256, vocabulary=768),
+    "black-box": Recipe(seed=77, layers=3, hidden=160, heads=5, mlp=448),
+}
+"""Surrogates by name: the shipped one, a smaller one, and one of other shape, seed and tokenizer that nobody trains."""
+
+
 @dataclass(frozen=True)
 class StepLog:
     """How one step went."""

@@ -118,13 +118,13 @@ class Shares:
     def __init__(self, episodes: int, run: Run) -> None:
         attacker, group = run.settings.attacker, run.settings.rollout.group_size
         rounds, steps = max(1, attacker.mutation_rounds), max(1, attacker.iterations)
-        self.static = max(6, episodes // 4)
+        self.static = max(6, 2 * episodes // 9)
         self.search = Budget(
             generations=attacker.mutation_rounds,
-            population=max(4, episodes // 4 // (rounds * 4)),
+            population=max(4, 2 * episodes // 9 // (rounds * 4)),
             tries=4,
             iterations=attacker.iterations,
-            groups=max(1, episodes // 2 // (steps * group)),
+            groups=max(1, 4 * episodes // 9 // (steps * group)),
             group_size=group,
             temperature=attacker.temperature,
             max_new_tokens=run.settings.rollout.max_new_tokens,
@@ -132,7 +132,7 @@ class Shares:
 
 
 def budget_of(run: Run) -> Shares:
-    """A quarter of a round's episodes to known attacks, a quarter to mutation of injections, half to the policy."""
+    """Of nine episodes known attacks get two, mutation three (one of them jailbreaks), the policy four."""
     return Shares(run.settings.rollout.episodes, run)
 
 

@@ -45,7 +45,7 @@ def test_contexts_without_their_attack_are_drawn_once_each_and_in_order() -> Non
     assert clean_contexts(attempts) == [attacks.draw_harm("train", 5), task]
 
 
-@pytest.mark.parametrize(("episodes", "iterations", "mutations"), [(768, 4, 2), (160, 1, 2), (1536, 8, 3)])
+@pytest.mark.parametrize(("episodes", "iterations", "mutations"), [(864, 4, 2), (288, 1, 1), (1728, 8, 3)])
 def test_a_rounds_episodes_are_dealt_out_to_all_attackers(
     make_run: Callable[..., Run], episodes: int, iterations: int, mutations: int
 ) -> None:
@@ -53,9 +53,9 @@ def test_a_rounds_episodes_are_dealt_out_to_all_attackers(
     shares = Shares(episodes, run)
     policy = shares.search.iterations * shares.search.groups * shares.search.group_size
     mutated = shares.search.generations * shares.search.population * shares.search.tries
-    assert policy == episodes // 2
-    assert episodes / 5 <= shares.static <= episodes / 4
-    assert episodes / 5 <= mutated <= episodes / 4
+    assert policy == 4 * episodes // 9
+    assert shares.static == mutated == 2 * episodes // 9
+    assert shares.static + mutated + mutated // 2 + policy == episodes
 
 
 def test_ordinary_work_is_of_the_training_split_and_of_every_kind() -> None:

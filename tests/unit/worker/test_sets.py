@@ -15,7 +15,7 @@ from tsgb.environments.registry import environment
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.rollouts.mutation import attacked
 from tsgb.worker.search import clean_contexts
-from tsgb.worker.sets import make_sets, well_done
+from tsgb.worker.sets import crossed, make_sets, well_done
 
 Act = Callable[..., Trajectory]
 INJECTED = attacks.draw_injected("ask", "train", 3, family="important", phrase="important: {}!")
@@ -109,3 +109,26 @@ def test_only_what_was_judged_good_is_retained(sets: Callable[..., list[Example]
 def test_the_same_trajectories_make_the_same_sets(sets: Callable[..., list[Example]], act: Act) -> None:
     attempts, benign = [act(s, obey=True) for s in ATTACKED], [act(draw_task("ask", "train", 1))]
     assert sets(attempts, benign) == sets(attempts, benign)
+
+
+def test_crossing_puts_every_injection_into_other_tasks(act: Act) -> None:
+    clean = well_done([act(draw_task(kind, "train", seed)) for kind in ("ask", "bill", "save") for seed in range(4)])
+    attempts = [act(INJECTED), act(FOUND), act(JAILBROKEN)]
+    crossings = crossed(attempts, clean, each=5, seed="1")
+    texts = [t.scenario.attack.text for t in crossings if t.scenario.attack]
+    assert [texts.count(t.scenario.attack.text) for t in attempts if t.scenario.attack] == [5, 5, 0]
+    assert {t.scenario.clean_id for t in crossings} <= set(clean)
+    assert crossed(attempts, clean, each=5, seed="1") == crossings != crossed(attempts, clean, each=5, seed="2")
+
+
+def test_a_crossing_is_read_by_the_agent_and_goes_on_as_the_clean_dialogue(
+    act: Act, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    clean = well_done([act(draw_task("forward", "train", seed)) for seed in range(4)])
+    for crossing in crossed([act(INJECTED)], clean, each=3, seed="1"):
+        honest = clean[crossing.scenario.clean_id or ""]
+        assert crossing.scenario.attack and crossing.scenario.attack.text in crossing.messages[1].content
+        assert crossing.messages[0] == honest.messages[0]
+        assert crossing.messages[2:] == honest.messages[2:]
+        sets = make_sets(tokenizer, environment("office").tools, [], clean, [], crossings=[crossing])
+        assert strata(sets) == ["twin/injection"]
