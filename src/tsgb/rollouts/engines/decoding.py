@@ -1,4 +1,4 @@
-"""Batched decoding with a KV cache: what transformers' `generate` does, less what rollouts pay for and do not need.
+"""Batched decoding through transformers' `generate`, which prepares inputs and KV cache, with a loop made for rollouts.
 
 Promises: greedy decoding gives the tokens that `generate` gives; rows that have ended leave the batch, so that one
 long answer does not hold up ninety short ones; log-probabilities come with the tokens; no global random numbers are
@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache, GenerationConfig, PreTrainedModel
 
 from tsgb.rollouts.engines.base import Sampling
 
@@ -47,7 +48,6 @@ class _Rows:
         self.attention_BL, self.ended_B = self.attention_BL[kept], self.ended_B[kept]
 
 
-@torch.no_grad()
 def decode(
     model: PreTrainedModel,
     prompts: Sequence[Sequence[int]],
@@ -57,21 +57,54 @@ def decode(
     draws_BN: Tensor,
 ) -> list[Written]:
     """Continue each prompt up to one of the tokens `ends`, or N = `max_new_tokens`; draws are uniform in [0, 1)."""
-    rows = _begin(model, prompts, sampling.max_new_tokens)
-    prompt_tokens = rows.ids.shape[1]
-    end_ids = torch.tensor(list(ends), device=model.device)
+    tensors = [torch.tensor(list(prompt)) for prompt in prompts]
+    ids_BT = nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_side="left").to(model.device)
+    lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
+    padding_B1 = ids_BT.shape[1] - lengths_B[:, None]
+    attention_BT = (torch.arange(ids_BT.shape[1], device=model.device) >= padding_B1).long()
+    tokens_BN, logprobs_BN = model.generate(  # type: ignore[operator]
+        ids_BT,
+        attention_mask=attention_BT,
+        generation_config=_settings(sampling, ends),
+        custom_generate=_loop,
+        sampling=sampling,
+        draws_BN=draws_BN.to(model.device),
+    )
+    return [_cut(*row, ends) for row in zip(tokens_BN.tolist(), logprobs_BN.tolist(), strict=True)]
+
+
+def _settings(sampling: Sampling, ends: Sequence[int]) -> GenerationConfig:
+    return GenerationConfig(  # type: ignore[no-untyped-call]
+        max_new_tokens=sampling.max_new_tokens, do_sample=False, eos_token_id=list(ends), pad_token_id=ends[0]
+    )
+
+
+def _loop(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    *,
+    generation_config: GenerationConfig,
+    sampling: Sampling,
+    draws_BN: Tensor,
+    **prepared: Any,
+) -> tuple[Tensor, Tensor]:
+    """What `generate` runs when it has prepared its inputs: new tokens (B, N) and their log-probabilities."""
+    attention_BT = prepared["attention_mask"]  # None when no prompt is padded
+    attention_BT = torch.ones_like(input_ids) if attention_BT is None else attention_BT
+    rows = _begin(input_ids, attention_BT, draws_BN.shape[1], prepared["past_key_values"])
+    end_ids = torch.tensor(generation_config.eos_token_id, device=model.device)
     tokens_BN = torch.zeros(draws_BN.shape, dtype=torch.long, device=model.device)
     logprobs_BN = torch.zeros(draws_BN.shape, device=model.device)
-    for step in range(sampling.max_new_tokens):
-        scores_BV = _scores(model, rows, prompt_tokens + step)
-        chosen_B = choose(scores_BV, sampling, draws_BN[:, step].to(model.device)[rows.index_B])
+    for step in range(draws_BN.shape[1]):
+        scores_BV = _scores(model, rows, input_ids.shape[1] + step)
+        chosen_B = choose(scores_BV, sampling, draws_BN[rows.index_B, step])
         tokens_BN[rows.index_B, step] = chosen_B
         logprobs_BN[rows.index_B, step] = scores_BV.log_softmax(-1).gather(1, chosen_B[:, None])[:, 0]
         rows.ended_B |= torch.isin(chosen_B, end_ids)
         if rows.ended_B.all():
             break
         rows.advance(chosen_B)
-    return [_cut(*row, ends) for row in zip(tokens_BN.tolist(), logprobs_BN.tolist(), strict=True)]
+    return tokens_BN, logprobs_BN
 
 
 def choose(scores_BV: Tensor, sampling: Sampling, draws_B: Tensor) -> Tensor:
@@ -93,17 +126,12 @@ def _nucleus(probabilities_BV: Tensor, top_p: float) -> Tensor:
     return torch.zeros_like(probabilities_BV).scatter(-1, order_BV, descending_BV)
 
 
-def _begin(model: PreTrainedModel, prompts: Sequence[Sequence[int]], new_tokens: int) -> _Rows:
-    """All prompts, padded on the left, with room in the attention mask for what is to come."""
-    tensors = [torch.tensor(list(prompt)) for prompt in prompts]
-    ids_BT = nn.utils.rnn.pad_sequence(tensors, batch_first=True, padding_side="left").to(model.device)
-    lengths_B = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
-    places_L = torch.arange(ids_BT.shape[1] + new_tokens, device=model.device)
-    attention_BL = (places_L >= ids_BT.shape[1] - lengths_B[:, None]).long()
-    positions_BT = (attention_BL.cumsum(1) - 1).clamp(min=0)[:, : ids_BT.shape[1]]
-    ended_B = torch.zeros_like(lengths_B, dtype=torch.bool)
-    index_B = torch.arange(len(prompts), device=model.device)
-    return _Rows(index_B, ids_BT, positions_BT, attention_BL, ended_B, DynamicCache(config=model.config))
+def _begin(ids_BT: Tensor, attention_BT: Tensor, new_tokens: int, cache: DynamicCache) -> _Rows:
+    """All rows, with room in the attention mask for what is to come."""
+    attention_BL = torch.cat([attention_BT, attention_BT.new_ones(len(ids_BT), new_tokens)], dim=1)
+    positions_BT = (attention_BT.cumsum(1) - 1).clamp(min=0)
+    index_B = torch.arange(len(ids_BT), device=ids_BT.device)
+    return _Rows(index_B, ids_BT, positions_BT, attention_BL, torch.zeros_like(index_B, dtype=torch.bool), cache)
 
 
 def _scores(model: PreTrainedModel, rows: _Rows, length: int) -> Tensor:
