@@ -154,10 +154,11 @@ def examined(run: Run, name: str, target: Target, split: Split) -> ExamReport:
 def table(out: Path) -> str:
     """Rows pooled over seeds as Markdown; a cell is percent [95 % Wilson interval]."""
     rows: dict[str, list[ExamReport]] = {}
-    for file in sorted(out.glob("seed-*-*/*.json"), key=lambda file: file.stat().st_mtime):
+    for file in sorted(out.glob("seed-*-*/*.json")):
         exam = ExamReport.model_validate(json.loads(file.read_text()))
         rows.setdefault(exam.target, []).append(exam)
-    pooled = [merged(exams, target=f"{name} ({len(exams)} seeds)") for name, exams in rows.items()]
+    order = ["base", *ABLATIONS, *sorted(name for name in rows if name.startswith("self-play"))]
+    pooled = [merged(rows[name], target=f"{name} ({len(rows[name])} seeds)") for name in order if name in rows]
     lines = ["| | " + " | ".join(exam.target for exam in pooled) + " |", "|---" * (len(pooled) + 1) + "|"]
     lines += [
         f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in LABELS.items()
