@@ -1,7 +1,7 @@
 """The README's table: what each part of the recipe does, over base seeds, on the test split, with fresh attackers.
 
     python benchmarks/hardening.py --seeds 0 1 2 --out /tmp/table    (half a CPU-hour a seed; goes on when killed)
-    python benchmarks/hardening.py --out /tmp/table --print              (the table of what is there)
+    python benchmarks/hardening.py --out benchmarks/results/hardening --print     (the README's table, from its counts)
 
 For each base seed a run of self-play is played (`--rounds`), and from its first round's sets four ablations are
 trained with the same steps and settings. Every model sits the test exam once and meets attackers trained against it
@@ -158,8 +158,10 @@ def table(out: Path) -> str:
         exam = ExamReport.model_validate(json.loads(file.read_text()))
         rows.setdefault(exam.target, []).append(exam)
     order = ["base", *ABLATIONS, *sorted(name for name in rows if name.startswith("self-play"))]
-    pooled = [merged(rows[name], target=f"{name} ({len(rows[name])} seeds)") for name in order if name in rows]
-    lines = ["| | " + " | ".join(exam.target for exam in pooled) + " |", "|---" * (len(pooled) + 1) + "|"]
+    pooled = [merged(rows[name], target=name) for name in order if name in rows]
+    headings = [exam.target.replace("round 1", "round 1 (both)") for exam in pooled]
+    lines = [f"| % [95 %] | {' | '.join(headings)} |", "|---" * (len(pooled) + 1) + "|"]
+    lines += ["| base seeds | " + " | ".join(str(len(rows[exam.target])) for exam in pooled) + " |"]
     lines += [
         f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in LABELS.items()
     ]
