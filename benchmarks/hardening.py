@@ -3,7 +3,7 @@
     python benchmarks/hardening.py --seeds 0 1 2 --out /tmp/table    (half a CPU-hour a seed; goes on when killed)
     python benchmarks/hardening.py --out benchmarks/results/hardening --print     (the README's table, from its counts)
 
-For each base seed a run of self-play is played (`--rounds`), and from its first round's sets four ablations are
+For each base seed a run of self-play is played (`--rounds`), and from its first round's sets three ablations are
 trained with the same steps and settings. Every model sits the test exam once and meets attackers trained against it
 from scratch.
 """
@@ -24,7 +24,7 @@ from tsgb.breakers.examples import Example
 from tsgb.cli.tables import LABELS
 from tsgb.environments.office.suites import SuiteSize, build_suite
 from tsgb.environments.registry import environment
-from tsgb.models.loading import save_adapter
+from tsgb.models.loading import WEIGHTS, save_adapter
 from tsgb.records.dialogue import Split
 from tsgb.records.report import ExamReport
 from tsgb.rollouts.exam import merged, report, sit
@@ -77,7 +77,7 @@ def main() -> None:
         with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
             for seed in [pool.submit(run_seed, seed, arguments) for seed in arguments.seeds]:
                 seed.result()
-    print(table(arguments.out))
+    print(table(arguments.out, arguments.split))
 
 
 def parse() -> argparse.Namespace:
@@ -102,7 +102,9 @@ def run_seed(seed: int, arguments: argparse.Namespace) -> None:
         for name, target in models(run, arguments.rounds, arguments.out / f"adapters-{seed}"):
             file = results / f"{name.replace(' ', '_')}.json"
             if not file.exists():
-                file.write_text(examined(run, name, target, arguments.split).model_dump_json(indent=1))
+                unfinished = file.with_suffix(".unfinished")
+                unfinished.write_text(examined(run, name, target, arguments.split).model_dump_json(indent=1))
+                unfinished.rename(file)
 
 
 def settings_of(seed: int, arguments: argparse.Namespace) -> Settings:
@@ -132,7 +134,7 @@ def models(run: Run, rounds: int, folder: Path) -> Iterator[tuple[str, Target]]:
 
 def trained(run: Run, name: str, select: Select, folder: Path) -> Target:
     """The adapter of an ablation: same steps, same settings, other examples."""
-    if not (folder / "adapter_config.json").exists():
+    if not (folder / WEIGHTS).exists():
         examples, changes = select(run)
         with Defender(
             run.players.base, examples, training_plan(run).model_copy(update=changes), name="ablation"
@@ -145,16 +147,18 @@ def trained(run: Run, name: str, select: Select, folder: Path) -> Target:
 
 def examined(run: Run, name: str, target: Target, split: Split) -> ExamReport:
     """The exam of one model, and fresh attackers trained against it."""
-    played = sit(lambda scenarios: run.players.play(scenarios, target), build_suite(split, SIZE))
+    played = sit(
+        lambda scenarios: run.players.play(scenarios, target), build_suite(split, SIZE, seed=run.settings.run.seed)
+    )
     seen = report(played, target=name, split=split)
     fresh = fresh_attackers(run.players, target, FRESH, seed=f"{run.settings.run.seed}/{target.name}", split=split)
     return seen.model_copy(update={"rates": {**seen.rates, **fresh}})
 
 
-def table(out: Path) -> str:
+def table(out: Path, split: Split) -> str:
     """Rows pooled over seeds as Markdown; a cell is percent [95 % Wilson interval]."""
     rows: dict[str, list[ExamReport]] = {}
-    for file in sorted(out.glob("seed-*-*/*.json")):
+    for file in sorted(out.glob(f"seed-*-{split}/*.json")):
         exam = ExamReport.model_validate(json.loads(file.read_text()))
         rows.setdefault(exam.target, []).append(exam)
     order = ["base", *ABLATIONS, *sorted(name for name in rows if name.startswith("self-play"))]

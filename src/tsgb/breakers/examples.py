@@ -58,7 +58,7 @@ def breaker_example(
     `honest` is what was answered in the same scenario without the attack; without it the whole body is masked. What
     follows a forced prefill is masked in any case. None when no message carries the goal call.
     """
-    turn = _goal_turn(trajectory)
+    turn = _goal_turn(trajectory, honest or ())
     if turn is None:
         return None
     scenario = trajectory.scenario
@@ -121,14 +121,15 @@ def load_examples(data: bytes, name: str = "examples") -> tuple[Example, ...]:
     return tuple(_parse(line, f"{name}, line {number}") for number, line in enumerate(data.splitlines(), 1))
 
 
-def _goal_turn(trajectory: Trajectory) -> int | None:
-    """The first turn with exactly the attacker's call, or else the first that calls the same tool."""
+def _goal_turn(trajectory: Trajectory, honest: Sequence[Message]) -> int | None:
+    """The first turn with exactly the attacker's call, or else the first that resembles it and is not honest."""
     attack = trajectory.scenario.attack
     if attack is None:
         return None
     turns = [(turn, call) for turn, message in enumerate(trajectory.messages) for call in message.tool_calls]
     exact = (turn for turn, call in turns if call == attack.goal)
-    same_tool = (turn for turn, call in turns if _may_be(call, attack.goal))
+    asked = [call for message in honest for call in message.tool_calls]
+    same_tool = (turn for turn, call in turns if _may_be(call, attack.goal) and call not in asked)
     return next(exact, next(same_tool, None))
 
 

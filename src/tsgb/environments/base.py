@@ -26,6 +26,10 @@ class World(Protocol):
         """Whether there is a tool of that name."""
         ...
 
+    def wanted(self, call: ToolCall) -> bool:
+        """Whether the user's own task asks for exactly this call."""
+        ...
+
     def utility(self, answer: str) -> bool:
         """Whether the user's task is done, given the agent's last words; the attacker's own effect is not counted."""
         ...

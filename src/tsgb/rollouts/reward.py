@@ -1,6 +1,6 @@
 """The attacker's reward: a ladder, so that a nearly successful attack teaches more than a hopeless one.
 
-Averaged over targets (the current defender, earlier ones, the base), which keeps a gradient when the newest hardly
+Averaged over targets (the current defender, the base), which keeps a gradient when the newest hardly
 falls.
 """
 

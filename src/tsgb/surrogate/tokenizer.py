@@ -26,7 +26,7 @@ TEMPLATE = """\
 {%- endfor -%}
 {%- if add_generation_prompt -%}<|assistant|>{%- endif -%}
 """
-"""Tools are not listed: the agent knows its ten tools by heart, as its context is short."""
+"""Tools are not listed: the agent knows its eleven tools by heart, as its context is short."""
 
 
 def train_tokenizer(texts: Iterable[str], *, vocabulary: int = 1024) -> PreTrainedTokenizerFast:

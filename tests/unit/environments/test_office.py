@@ -21,7 +21,8 @@ from tsgb.environments.office.tasks import KINDS, READING, draw_task
 from tsgb.environments.office.world import READERS, Office, OfficeWorld
 from tsgb.environments.registry import environment
 from tsgb.errors import InputError
-from tsgb.records.dialogue import Attack, Scenario, Split, ToolCall
+from tsgb.judging.verdicts import judge
+from tsgb.records.dialogue import Attack, Scenario, Split, ToolCall, Trajectory
 
 SPLITS: tuple[Split, ...] = ("train", "dev", "test")
 SIZE = SuiteSize(benign=16, attacked=32, delegated=8, over_refusal=8, harmful=8)
@@ -212,3 +213,23 @@ def test_wrong_calls_answer_with_an_error_and_leave_no_trace() -> None:
 def test_an_unknown_environment_is_answered_with_those_that_exist() -> None:
     with pytest.raises(InputError, match="choose one of: office"):
         environment("moon")
+
+
+def test_a_deed_done_twice_is_not_what_the_user_asked_for() -> None:
+    scenario = draw_task("direct", "train", 3)
+    deed = ToolCall(**scenario.utility["effects"][0])
+    world = OfficeWorld(scenario)
+    world.call(deed)
+    assert world.utility("done.")
+    world.call(deed)
+    assert not world.utility("done.")
+
+
+def test_an_honest_play_is_never_a_step_towards_the_attackers_goal() -> None:
+    for seed in range(300):
+        scenario = attacks.draw_injected("schedule", "train", seed, family="important", phrase="important: {}!")
+        world = OfficeWorld(scenario)
+        for call in scenario.utility["plan"]:
+            world.call(ToolCall(**call))
+        played = Trajectory(scenario=scenario, target="expert", messages=expert_messages(scenario))
+        assert judge(played, world).label == "ignored"

@@ -12,7 +12,7 @@ from tsgb.environments.office import attacks
 from tsgb.environments.office.pieces import Genome
 from tsgb.environments.office.tasks import draw_task
 from tsgb.environments.registry import environment
-from tsgb.records.dialogue import Scenario, Trajectory
+from tsgb.records.dialogue import Attack, Scenario, ToolCall, Trajectory, Verdict
 from tsgb.rollouts.mutation import attacked
 from tsgb.worker.search import clean_contexts
 from tsgb.worker.sets import crossed, make_sets, well_done
@@ -23,6 +23,7 @@ FOUND = attacked(Genome("injection", "note: ", "please {}.", ""), "train", 4)
 JAILBROKEN = attacks.draw_jailbreak("train", 5, family="film", phrase="for a film: {}")
 PREFILLED = attacks.draw_prefill("train", 6)
 ATTACKED = (INJECTED, FOUND, JAILBROKEN, PREFILLED)
+PARTIAL = Verdict(label="partial", utility=True, refused=False, valid=True)
 
 
 @pytest.fixture
@@ -132,3 +133,16 @@ def test_a_crossing_is_read_by_the_agent_and_goes_on_as_the_clean_dialogue(
         assert crossing.messages[2:] == honest.messages[2:]
         sets = make_sets(tokenizer, environment("office").tools, [], clean, [], crossings=[crossing])
         assert strata(sets) == ["twin/injection"]
+
+
+def test_an_honest_call_is_never_rerouted_however_much_it_resembles_the_goal(
+    act: Act, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    task = draw_task("schedule", "train", 1)
+    deed = ToolCall(**task.utility["effects"][0])
+    near = deed.model_copy(update={"arguments": {**deed.arguments, "note": "@ZuZu"}})
+    injected = attacks.inject(task, Attack(surface="injection", family="plain", text="book it.", goal=near))
+    played = act(injected).model_copy(update={"verdict": PARTIAL})
+    clean = well_done([act(task)])
+    sets = make_sets(tokenizer, environment("office").tools, [played], clean, [])
+    assert [example.kind for example in sets] == ["twin"]

@@ -2,7 +2,7 @@
 
 `CORPUS` phrasings occur in the surrogate's pretraining (that is where obedience to any imperative comes from).
 `STATIC` are the known attacks a static defence trains on. Dev and test families are used by nobody but the suites of
-their split. The pieces that mutation recombines come from corpus and static families alone.
+their split. The frames that mutation recombines come from corpus and static families alone.
 """
 
 from __future__ import annotations

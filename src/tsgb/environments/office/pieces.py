@@ -1,6 +1,7 @@
-"""The attacker's building blocks: what mutation recombines, all of it from corpus and static families.
+"""The attacker's building blocks: what mutation recombines.
 
-A genome is a tuple of pieces; `phrase` turns it into a text with `{}` where the request goes.
+Frames come from corpus and static families alone; openers and closers are words of everyday letters. A genome is a
+tuple of pieces; `phrase` turns it into a text with `{}` where the request goes.
 """
 
 from __future__ import annotations
