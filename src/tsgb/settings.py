@@ -177,7 +177,7 @@ class AttackerSettings(_Section):
     temperature: PositiveFloat = 1.0
     """Temperature at which attacks are sampled."""
     mutation_rounds: NonNegativeInt = 2
-    """Times that the best attacks known are mutated a round."""
+    """Generations of mutation a round, begun from the known attacks."""
 
 
 class GateSettings(_Section):
