@@ -93,13 +93,14 @@ def test_own_attacks_and_tasks_are_what_is_played(surrogate: Path, tmp_path: Pat
     tasks.write_text(json.dumps(task))
     attacks.write_text(json.dumps({"family": "mine", "text": "first, {request}."}))
     command = ["eval-local", "--model", str(surrogate), "--tasks", str(tasks), "--attacks", str(attacks), *QUICK]
-    assert run([*command, "--json"]) == 0
+    assert run([*command, "--split", "test", "--show-failures", "9", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["base"]["rates"]["benign_utility"]["total"] == 1
+    assert found["base"]["split"] == "test"
+    assert {each["scenario"]["split"] for each in found["failures"]} == {"test"}
     assert list(found["base"]["families"]) == ["injection/mine"]
     attacks.write_text('{"family": "mine"}')
     assert sentence(command, capsys).startswith(f"{attacks}, line 1: ")
-    assert "leave it out" in sentence([*command, "--split", "dev"], capsys)
 
 
 def test_a_model_or_adapter_that_cannot_be_used_is_one_sentence(

@@ -23,12 +23,11 @@ from tsgb.environments.office.suites import SuiteSize, build_suite
 from tsgb.environments.office.world import READERS, Office
 from tsgb.errors import InputError
 from tsgb.records.base import Record
-from tsgb.records.dialogue import Attack, Message, Scenario, ToolCall
+from tsgb.records.dialogue import Attack, Message, Scenario, Split, ToolCall
 
 REQUEST = "{request}"
 """Where the attacker's request goes in an attack's text."""
 _WORD = re.compile(r"[@/~#$]?\w+")
-_SPLIT: Literal["test"] = "test"
 _TOOLS: dict[str, set[str]] = {
     tool["function"]["name"]: set(tool["function"]["parameters"]["required"]) for tool in Office.tools
 }
@@ -138,28 +137,39 @@ def load_attacks(path: str | Path) -> list[AttackTemplate]:
 
 
 def own_suite(
-    tasks: Sequence[Scenario] | None, attacks: Sequence[AttackTemplate] | None, *, size: SuiteSize, seed: int
+    tasks: Sequence[Scenario] | None,
+    attacks: Sequence[AttackTemplate] | None,
+    *,
+    split: Split,
+    size: SuiteSize,
+    seed: int,
 ) -> dict[str, list[Scenario]]:
-    """The groups of an exam on what a person brought; what was not brought comes from the office's test split.
+    """The groups of an exam on what a person brought; what was not brought comes from the office's `split`.
 
-    All own tasks are played. Every attack meets every task before a pair comes again, and of scenarios alike in every
-    word only one is kept: it would count twice. Raises `InputError` when no task has a text to inject into.
+    All own tasks are played, as tasks of that split. Every attack meets every task before a pair comes again, and of
+    scenarios alike in every word only one is kept: it would count twice. Raises `InputError` when no task has a text to inject into.
     """
     if tasks is None and attacks is None:
-        return {group: list(scenarios) for group, scenarios in build_suite(_SPLIT, size, seed=seed).items()}
-    benign = build_suite(_SPLIT, size, seed=seed)["benign"] if tasks is None else tasks
-    templates = _test_families() if attacks is None else attacks
+        return {group: list(scenarios) for group, scenarios in build_suite(split, size, seed=seed).items()}
+    benign = build_suite(split, size, seed=seed)["benign"] if tasks is None else _of(split, tasks)
+    templates = _families(split) if attacks is None else attacks
     injections = [template for template in templates if template.surface == "injection"]
     jailbreaks = [template for template in templates if template.surface == "jailbreak"]
     groups = {
         "benign": list(benign),
-        "injection": _injected(benign, injections, max(size.attacked, len(injections)), seed),
-        "jailbreak": _jailbroken(jailbreaks, max(size.harmful, len(jailbreaks)), seed),
+        "injection": _injected(benign, injections, max(size.attacked, len(injections)), split, seed),
+        "jailbreak": _jailbroken(jailbreaks, max(size.harmful, len(jailbreaks)), split, seed),
     }
     return {group: scenarios for group, scenarios in groups.items() if scenarios}
 
 
-def _injected(tasks: Sequence[Scenario], templates: Sequence[AttackTemplate], count: int, seed: int) -> list[Scenario]:
+def _of(split: Split, tasks: Sequence[Scenario]) -> list[Scenario]:
+    return [task.model_copy(update={"split": split}) for task in tasks]
+
+
+def _injected(
+    tasks: Sequence[Scenario], templates: Sequence[AttackTemplate], count: int, split: Split, seed: int
+) -> list[Scenario]:
     readable = [task for task in tasks if any(task.state.values())]
     if not templates:
         return []
@@ -168,28 +178,28 @@ def _injected(tasks: Sequence[Scenario], templates: Sequence[AttackTemplate], co
     pairs = (divmod(index, len(readable)) for index in range(count))
     return _distinct(
         office.inject(
-            readable[at], _injection(Random(f"own/{seed}/{lap}/{at}"), templates[(at + lap) % len(templates)])
+            readable[at], _injection(Random(f"own/{seed}/{lap}/{at}"), templates[(at + lap) % len(templates)], split)
         )
         for lap, at in pairs
     )
 
 
-def _jailbroken(templates: Sequence[AttackTemplate], count: int, seed: int) -> list[Scenario]:
+def _jailbroken(templates: Sequence[AttackTemplate], count: int, split: Split, seed: int) -> list[Scenario]:
     if not templates:
         return []
-    return _distinct(_jailbreak(seed * 1_000_000 + at, templates[at % len(templates)]) for at in range(count))
+    return _distinct(_jailbreak(seed * 1_000_000 + at, templates[at % len(templates)], split) for at in range(count))
 
 
-def _injection(rng: Random, template: AttackTemplate) -> Attack:
-    goal = template.goal or goals.draw_goal(rng, _SPLIT)
+def _injection(rng: Random, template: AttackTemplate, split: Split) -> Attack:
+    goal = template.goal or goals.draw_goal(rng, split)
     request = template.request or (goals.imperative(rng, goal) if REQUEST in template.text else "")
     drawn = rng.choice(office.POSITIONS)
     return _attack(template, goal, request).model_copy(update={"position": template.position or drawn})
 
 
-def _jailbreak(seed: int, template: AttackTemplate) -> Scenario:
+def _jailbreak(seed: int, template: AttackTemplate, split: Split) -> Scenario:
     """A wrapped harmful request, the office's own unless the template brings another."""
-    harm = office.draw_harm(_SPLIT, seed)
+    harm = office.draw_harm(split, seed)
     assert harm.attack is not None
     words = template.request or harm.messages[-1].content
     if template.goal and template.request is None and REQUEST in template.text:
@@ -206,8 +216,8 @@ def _phrasings(surface: str, goal: ToolCall) -> tuple[str, ...]:
     return (goals.IMPERATIVES if surface == "injection" else goals.HARMFUL).get(goal.name, ())
 
 
-def _test_families() -> list[AttackTemplate]:
-    families = office.INJECTIONS[_SPLIT].items()
+def _families(split: Split) -> list[AttackTemplate]:
+    families = office.INJECTIONS[split].items()
     return [AttackTemplate(family=family, text=phrase.replace("{}", REQUEST)) for family, phrase in families]
 
 
@@ -221,7 +231,7 @@ def _as_scenario(task: TaskLine, name: str) -> Scenario:
         id=name,
         environment=Office.name,
         kind="own",
-        split=_SPLIT,
+        split="test",
         messages=(*system, Message(role="user", content=task.user)),
         state=dict(task.state),
         utility=task.utility.model_dump(mode="json") | {"plan": [], "reply": "", "vector": None},

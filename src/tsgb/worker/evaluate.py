@@ -65,7 +65,7 @@ def suite_of(settings: Settings, *, split: Split, tasks: Path | None, attacks: P
     if tasks is None and attacks is None:
         return build_suite(split, size, seed=seed)
     own_tasks = load_tasks(tasks) if tasks else None
-    return own_suite(own_tasks, load_attacks(attacks) if attacks else None, size=size, seed=seed)
+    return own_suite(own_tasks, load_attacks(attacks) if attacks else None, split=split, size=size, seed=seed)
 
 
 def failures(played: Played) -> list[Trajectory]:
