@@ -6,6 +6,7 @@ the same whatever the number of processes. Chunk 0 is played here, chunk 1 by th
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from dataclasses import dataclass
@@ -140,5 +141,7 @@ def _engine(stage: Stage) -> HFEngine:
 
 @cache
 def _adapter(model: str, dtype: str, name: str, folder: Path) -> str:
-    load_adapter(_base(model, dtype), name, folder)
-    return name
+    """Load under a name of its own: two folders may be called the same, and one name holds one adapter."""
+    loaded = f"{name}-{hashlib.sha256(str(folder).encode()).hexdigest()[:12]}"
+    load_adapter(_base(model, dtype), loaded, folder)
+    return loaded
