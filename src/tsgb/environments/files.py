@@ -147,7 +147,8 @@ def own_suite(
     """The groups of an exam on what a person brought; what was not brought comes from the office's `split`.
 
     All own tasks are played, as tasks of that split. Every attack meets every task before a pair comes again, and of
-    scenarios alike in every word only one is kept: it would count twice. Raises `InputError` when no task has a text to inject into.
+    scenarios alike in every word only one is kept: it would count twice. Raises `InputError` when no task has a text
+    to inject into.
     """
     if tasks is None and attacks is None:
         return {group: list(scenarios) for group, scenarios in build_suite(split, size, seed=seed).items()}

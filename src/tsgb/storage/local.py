@@ -28,12 +28,10 @@ _NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK}
 
 
 class LocalStore:
-    """Bytes by key in the folder `root`, which is created if need be."""
+    """Bytes by key in the folder `root`, which the first write creates if need be."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
-        with _explained(self.root):
-            _make_folder(self.root)
 
     def get(self, key: str) -> bytes:
         """Return the bytes under `key`; raises Missing."""

@@ -11,7 +11,7 @@ from tsgb.storage.local import LocalStore
 
 
 def open_store(location: str | Path) -> Store:
-    """Open the store at a path or `file://` URL, creating the folder; raises SettingsError for any other scheme."""
+    """Open the store at a path or `file://` URL; raises SettingsError for any other scheme."""
     text = str(location)
     if "://" not in text:
         return LocalStore(Path(text).expanduser())

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tsgb.errors import Conflict, InputError, NoSpace, SettingsError
+from tsgb.errors import Conflict, InputError, Missing, NoSpace, SettingsError
 from tsgb.storage import LocalStore, open_store
 
 FORK = multiprocessing.get_context("fork")
@@ -55,10 +55,21 @@ def test_an_unknown_scheme_is_refused_with_the_cure(location: str) -> None:
         open_store(location)
 
 
-def test_a_store_cannot_be_opened_where_a_file_is(tmp_path: Path) -> None:
+def test_nothing_can_be_stored_where_a_file_is(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(Conflict, match="taken by a file"):
-        open_store(tmp_path / "file" / "runs")
+        open_store(tmp_path / "file" / "runs").put_new("key", b"bytes")
+
+
+def test_looking_creates_nothing(tmp_path: Path) -> None:
+    store = open_store(tmp_path / "nope")
+    assert (store.list(""), store.exists("runs/key"), store.sweep()) == ([], False, 0)
+    with pytest.raises(Missing):
+        store.get("runs/key")
+    store.delete("runs/key")
+    assert not (tmp_path / "nope").exists()
+    store.swap("runs/key", None, b"bytes")
+    assert store.get("runs/key") == b"bytes"
 
 
 def test_what_a_killed_writer_leaves_is_never_listed_and_swept_by_age(tmp_path: Path) -> None:
@@ -108,7 +119,7 @@ def test_a_folder_one_may_not_write_to_is_said_with_the_cure(tmp_path: Path) -> 
         if os.geteuid() == 0:
             os.setuid(65534)
         try:
-            LocalStore(tmp_path / "runs")
+            LocalStore(tmp_path / "runs").put_new("key", b"bytes")
         except InputError as error:
             said.put(str(error))
 
@@ -116,4 +127,4 @@ def test_a_folder_one_may_not_write_to_is_said_with_the_cure(tmp_path: Path) -> 
     person.start()
     person.join()
     assert not said.empty()
-    assert f"{tmp_path}/runs cannot be written (Permission denied); choose a folder you may write to." == said.get()
+    assert f"{tmp_path}/runs/key cannot be written (Permission denied); choose a folder you may write to." == said.get()
