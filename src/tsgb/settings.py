@@ -149,7 +149,7 @@ class BreakerSettings(_Section):
     """Retain examples in a step."""
     twin_batch: NonNegativeInt = 20
     """Twin examples in a step."""
-    rerouting_alpha: NonNegativeFloat = 10.0
+    rerouting_alpha: PositiveFloat = 10.0
     """Weight that moves from the rerouting loss to the retain loss as training goes on."""
     crossings: NonNegativeInt = 3
     """Other tasks into which every injection tried is put, to make more twins; 0: none."""
@@ -326,7 +326,7 @@ def _places(path: Path | None, overrides: Mapping[str, object]) -> dict[str, dic
     places: dict[str, dict[str, object]] = {
         "flag": flags,
         "environment": _variables(EnvSettingsSource(Settings), "the environment"),
-        ".env": _variables(DotEnvSettingsSource(Settings, env_file=".env"), ".env"),
+        ".env": _variables(_dotenv(), ".env"),
         str(file): _file(file, required=path is not None),
     }
     preset = ChainMap(*places.values()).get("run.preset", "default")
@@ -344,6 +344,13 @@ def _file(path: Path, *, required: bool) -> dict[str, object]:
         raise SettingsError(f"{path} is not TOML: {error}; correct it there") from error
     _refuse_unknown(values, setting_fields(), str(path))
     return values
+
+
+def _dotenv() -> DotEnvSettingsSource:
+    try:
+        return DotEnvSettingsSource(Settings, env_file=".env")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f".env cannot be read ({error}); save it as a text file in UTF-8") from error
 
 
 def _variables(source: EnvSettingsSource, place: str) -> dict[str, object]:

@@ -84,7 +84,7 @@ def test_an_unknown_flag_is_refused_with_the_nearest_name() -> None:
         ("run.preset", "smok", r"run.preset is 'smok' \(flag\), but should be 'smoke', 'default' or 'thorough'"),
         ("run.name", "a/b", r"run.name is 'a/b' \(flag\)"),
         ("breaker.target_layers", "0,3", r"begin at 0 but breaker.adapter_layers begin at 0.*target 1 or higher"),
-        ("run.episodes", 3, r"run.episodes is 3 but rollout.group_size is 8.*ask for 8 episodes"),
+        ("rollout.episodes", 3, r"rollout.episodes is 3 but rollout.group_size is 8.*ask for 16 episodes"),
     ],
 )
 def test_a_wrong_value_is_answered_with_value_place_and_cure(key: str, value: object, sentence: str) -> None:
@@ -97,6 +97,12 @@ def test_a_file_that_is_missing_or_broken_is_named(here: Path) -> None:
         load_settings(Path("nope.toml"))
     (here / "tsgb.toml").write_text("[run\n")
     with pytest.raises(SettingsError, match=r"^tsgb.toml is not TOML: .*line 1"):
+        load_settings()
+
+
+def test_a_dotenv_file_that_is_no_text_is_named(here: Path) -> None:
+    (here / ".env").write_bytes("TSGB_RUN__NAME=müde".encode("utf-16"))
+    with pytest.raises(SettingsError, match=r"^\.env cannot be read .*; save it as a text file in UTF-8$"):
         load_settings()
 
 

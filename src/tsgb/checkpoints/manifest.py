@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tsgb.checkpoints.encoding import decode, digest_of, digest_of_file
 from tsgb.checkpoints.layout import MANIFEST, commit_key
-from tsgb.errors import Corrupt
+from tsgb.errors import Corrupt, Missing
 from tsgb.records.run import FileEntry, Manifest
 from tsgb.storage import Store
 
@@ -21,7 +21,9 @@ def describe(folder: Path) -> dict[str, FileEntry]:
 
 
 def verify(path: Path, promised: FileEntry, name: str) -> None:
-    """Raise Corrupt, naming the file with what was expected and found, unless it is as the manifest promises."""
+    """Raise Missing or Corrupt, naming the file with what was expected and found, unless it is as promised."""
+    if not path.is_file():
+        raise Missing(f"{name} is not there, though its manifest promises it; take another commit or run.")
     found = _entry(path)
     if found != promised:
         expected = f"{promised.size} bytes, sha256 {promised.sha256}"

@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 from peft import LoraConfig, PeftConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
@@ -48,10 +49,9 @@ def load_base(path_or_id: str | Path, *, dtype: str = "float32", device: str = "
     try:
         model = AutoModelForCausalLM.from_pretrained(name, dtype=_dtype(dtype))
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
-    except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
+    except (OSError, ValueError, SafetensorError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"No causal language model could be loaded from {name!r} ({reason}); "
+            f"No causal language model could be loaded from {name!r} ({_reason(error)}); "
             "give a folder written by save_pretrained, or a hub id."
         ) from error
     if tokenizer.pad_token_id is None:
@@ -102,9 +102,10 @@ def load_adapter(base: Base, name: str, path: str | Path) -> None:
     try:
         config = PeftConfig.from_pretrained(str(folder)) if folder.is_dir() else None
         tensors = load_file(folder / WEIGHTS)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"There is no adapter in {str(folder)!r}: it needs adapter_config.json and {WEIGHTS}."
+            f"There is no adapter in {str(folder)!r} ({_reason(error)}); "
+            f"it needs adapter_config.json and {WEIGHTS} as PEFT stores them."
         ) from error
     if not isinstance(config, LoraConfig):
         raise ModelError(f"The adapter in {str(folder)!r} is no LoRA; only plain LoRA adapters can be used.")
@@ -146,6 +147,12 @@ def find_blocks(model: PreTrainedModel) -> tuple[str, nn.ModuleList]:
         if isinstance(module, nn.ModuleList) and len(module) == count:
             return name, module
     raise ModelError(f"{type(model).__name__} keeps its {count} blocks in no list; bring a decoder built like Llama's.")
+
+
+def _reason(error: Exception) -> str:
+    """What a library said, as a part of one sentence."""
+    said = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 def _dtype(name: str) -> torch.dtype:

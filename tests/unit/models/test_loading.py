@@ -145,6 +145,26 @@ def test_a_folder_without_an_adapter_says_what_it_needs(base: Base, tmp_path: Pa
         load_adapter(base, "guard", tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "adapter_config.json"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 99, b'["a"]', b'{"peft_type": "odd"}'])
+def test_an_adapter_that_is_broken_is_one_sentence(base: Base, tmp_path: Path, name: str, content: bytes) -> None:
+    save_adapter(guarded(base), "guard", tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(ModelError, match=r"^There is no adapter in .*as PEFT stores them\.$"):
+        load_adapter(base, "other", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "tokenizer.json", "config.json"])
+@pytest.mark.parametrize("content", [b"", b"garbage", b"\xff" * 99, b'["a"]', b'{"version": "1.0"}'])
+def test_a_model_that_is_broken_is_one_sentence(
+    tiny_model_path: Path, tmp_path: Path, name: str, content: bytes
+) -> None:
+    shutil.copytree(tiny_model_path, tmp_path / "broken")
+    (tmp_path / "broken" / name).write_bytes(content)
+    with pytest.raises(ModelError, match=r"^No causal language model could be loaded from .*, or a hub id\.$"):
+        load_base(tmp_path / "broken")
+
+
 def test_an_adapter_of_another_shape_is_refused(base: Base, tmp_path: Path) -> None:
     save_adapter(guarded(base), "guard", tmp_path)
     config = (tmp_path / "adapter_config.json").read_text()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tsgb.errors import Corrupt, InputError
+from tsgb.errors import Corrupt, InputError, Missing
 from tsgb.report.bundles import find_bundle
 from tsgb.storage import LocalStore
 
@@ -36,6 +36,9 @@ def test_a_commit_stands_for_itself_and_every_byte_is_checked(finished: LocalSto
     (commit / "adapter_config.json").write_text("[]")
     with pytest.raises(Corrupt, match="adapter_config.json should be 2 bytes"):
         find_bundle(commit)
+    (commit / "adapter_config.json").unlink()
+    with pytest.raises(Missing, match=r"adapter_config.json is not there, though its manifest promises it"):
+        find_bundle(finished.root / "runs/demo")
 
 
 def test_a_run_without_an_accepted_defender_says_why_and_what_to_give_instead(finished: LocalStore) -> None:
