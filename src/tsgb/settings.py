@@ -46,7 +46,7 @@ PRESETS: dict[str, dict[str, object]] = {
         "run.rounds": 1,
         "rollout.episodes": 288,
         "rollout.ordinary": 240,
-        "breaker.steps": 50,
+        "breaker.steps": 100,
         "breaker.crossings": 1,
         "attacker.iterations": 1,
         "attacker.mutation_rounds": 1,
