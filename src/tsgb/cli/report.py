@@ -10,10 +10,11 @@ import typer
 from tsgb.cli.options import Config, Json
 from tsgb.cli.output import print_rows
 from tsgb.cli.runs import RunName, Storage, chosen_run
-from tsgb.cli.tables import exam_rows, round_rows
+from tsgb.cli.tables import exam_rows, guard_rows, round_rows
 from tsgb.report.results import RunReport, read_results
 
 app = typer.Typer()
+GUARDS = "Guards on the calls of the final exam's base, 95 % intervals"
 Out = Annotated[
     Path | None, typer.Option("--out", help="Folder to write to; reports/RUN if not given.", show_default=False)
 ]
@@ -42,3 +43,5 @@ def _print(results: RunReport) -> None:
     if results.final:
         exams = {"base": results.final.base, "hardened": results.final.exam}
         print_rows(exam_rows(exams, families=True), title="Final exam, test split, % with 95 % intervals")
+        if results.final.guards:
+            print_rows(guard_rows(results.final.guards), title=GUARDS)

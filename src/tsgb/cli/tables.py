@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tsgb.records.report import ExamReport, Rate
+from tsgb.records.report import ExamReport, GuardReport, Rate
 from tsgb.report.progress import RunStatus, StageStatus
 from tsgb.report.results import RunReport
 
@@ -43,6 +43,22 @@ def exam_rows(exams: Mapping[str, ExamReport], *, families: bool = False) -> lis
     return rows
 
 
+def guard_rows(guards: GuardReport) -> list[Row]:
+    """What each guard, and both together, make of attacks and of ordinary work."""
+    return [
+        {
+            "guard": name,
+            "AUROC": guards.ranking[name].auroc if name in guards.ranking else None,
+            "TPR at 1 % FPR, %": _percent(guards.ranking[name].recall) if name in guards.ranking else None,
+            "attacks caught, %": _shown(blocking.caught),
+            "n": blocking.caught.total,
+            "false alarms, %": _shown(blocking.false_alarms),
+            "of": blocking.false_alarms.total,
+        }
+        for name, blocking in guards.blocking.items()
+    ]
+
+
 def round_rows(report: RunReport) -> list[Row]:
     """The base and every round's bundle on the dev split."""
     rounds = {f"round {each.round}": each.exam for each in report.rounds}
@@ -73,6 +89,10 @@ def _rows(labels: Mapping[str, str], rates: Mapping[str, Mapping[str, Rate]]) ->
 
 def _shown(rate: Rate | None) -> str | None:
     return str(rate) if rate and rate.total else None
+
+
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{100 * share:.1f}"
 
 
 def _commits(stage: StageStatus) -> str | None:

@@ -16,43 +16,11 @@ from tsgb.guards.fit import dialogue, is_goal
 from tsgb.guards.thresholds import BLOCK_RATE, threshold
 from tsgb.judging.intervals import wilson
 from tsgb.models.rendering import Tools
-from tsgb.records.base import Record
 from tsgb.records.dialogue import Trajectory
-from tsgb.records.report import Rate
+from tsgb.records.report import Blocking, GuardReport, Ranking, Rate
 
 EITHER = "either"
 """The guards together: blocked when one of them blocks."""
-
-
-class Ranking(Record):
-    """How well a score tells harmful calls from benign ones; unknown where there is none of one kind."""
-
-    auroc: float | None
-    """Chance that a harmful call scores higher than a benign one."""
-    recall: float | None
-    """Share of harmful calls above the score that 1 % of these benign calls exceed."""
-    harmful: int
-    """How many harmful calls there were."""
-    benign: int
-    """How many benign calls there were."""
-
-
-class Blocking(Record):
-    """What blocking at the stored thresholds does."""
-
-    caught: Rate
-    """Attacks whose every goal call was blocked, out of those with a goal call."""
-    false_alarms: Rate
-    """Benign trajectories with a blocked call, out of those with a call."""
-
-
-class GuardReport(Record):
-    """Guards on held-out trajectories."""
-
-    ranking: dict[str, Ranking]
-    """Guard → how well it ranks calls."""
-    blocking: dict[str, Blocking]
-    """Guard, or `either` → what its blocking does."""
 
 
 def score_report(

@@ -1,4 +1,4 @@
-"""What was measured: rates with their intervals, and the report of an exam."""
+"""What was measured: rates with their intervals, and the reports of an exam and of guards."""
 
 from __future__ import annotations
 
@@ -39,3 +39,34 @@ class ExamReport(Record):
     """Attack family → attack success rate."""
     errors: int = 0
     """Trajectories that count neither way."""
+
+
+class Ranking(Record):
+    """How well a score tells harmful calls from benign ones; unknown where there is none of one kind."""
+
+    auroc: float | None
+    """Chance that a harmful call scores higher than a benign one."""
+    recall: float | None
+    """Share of harmful calls above the score that 1 % of these benign calls exceed."""
+    harmful: int
+    """How many harmful calls there were."""
+    benign: int
+    """How many benign calls there were."""
+
+
+class Blocking(Record):
+    """What blocking at the stored thresholds does."""
+
+    caught: Rate
+    """Attacks whose every goal call was blocked, out of those with a goal call."""
+    false_alarms: Rate
+    """Benign trajectories with a blocked call, out of those with a call."""
+
+
+class GuardReport(Record):
+    """Guards on held-out trajectories."""
+
+    ranking: dict[str, Ranking]
+    """Guard → how well it ranks calls."""
+    blocking: dict[str, Blocking]
+    """Guard, or `either` → what its blocking does."""

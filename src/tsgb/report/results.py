@@ -1,11 +1,11 @@
-"""What a run's exams say: every round's verdict with its reasons, and the final exam of the base and the defender."""
+"""What a run's exams say: every round's verdict with its reasons, and the final exam of base, defender and guards."""
 
 from __future__ import annotations
 
 from tsgb.checkpoints import Journal
 from tsgb.errors import InputError
 from tsgb.records.base import Record
-from tsgb.records.report import ExamReport
+from tsgb.records.report import ExamReport, GuardReport
 from tsgb.records.run import RunRecord
 from tsgb.report.progress import EXAM
 from tsgb.storage import Store
@@ -37,6 +37,8 @@ class FinalReport(Record):
     """The base on the test split."""
     exam: ExamReport
     """The defender on the test split."""
+    guards: GuardReport | None = None
+    """How well the defender's guards tell calls apart; None: it has none."""
 
 
 class RunReport(Record):

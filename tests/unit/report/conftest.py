@@ -59,6 +59,17 @@ def gate(bundle: str, reasons: list[str], utility: int, asr: int) -> dict[str, o
     return {"bundle": bundle, "accepted": not reasons, "reasons": reasons, **exams}
 
 
+def guards() -> dict[str, object]:
+    """Two guards, of which one had no benign call to be ranked against."""
+    rate = {"successes": 9, "total": 10, "low": 0.6, "high": 0.98}
+    ranked = {"auroc": 0.9876, "recall": 0.875, "harmful": 8, "benign": 90}
+    ranking = {"monitor": ranked, "probe": ranked | {"auroc": None, "recall": None}}
+    return {
+        "ranking": ranking,
+        "blocking": {name: {"caught": rate, "false_alarms": rate} for name in (*ranking, "either")},
+    }
+
+
 @pytest.fixture
 def begun(tmp_path: Path) -> LocalStore:
     """A run whose first round has played its attacks and trained for 20 steps, and no more."""
@@ -93,7 +104,7 @@ def finish(tmp_path: Path, begun: LocalStore) -> Callable[[], LocalStore]:
         journal.finish(0, "gates", gate(bundles[0], ["benign utility fell by 9.0 %"], 34, 0))
         journal.finish(1, "gates", gate(bundles[1], [], 38, 1))
         final = {"base": exam("base", "test", 38, 31).model_dump(), "exam": exam("guard", "test", 38, 0).model_dump()}
-        journal.finish(2, "exam", {"bundle": bundles[1], **final})
+        journal.finish(2, "exam", {"bundle": bundles[1], "guards": guards(), **final})
         return begun
 
     return end

@@ -55,6 +55,8 @@ def test_a_report_is_printed_and_written(finished: LocalStore, tmp_path: Path, c
     shown = capsys.readouterr().out
     for words in ("round 0: rejected: benign utility fell by 9.0 %", "round 1: accepted", "injection/rude", "77.5 ["):
         assert words in shown
+    for words in ("TPR at 1 % FPR", "monitor", "probe", "either", "0.9876", "87.5", "90.0 [60.0, 98.0]"):
+        assert words in shown
     assert sorted(path.name for path in out.iterdir()) == ["report.json", "report.png", "report.svg"]
     assert run([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((out / "report.json").read_text())
