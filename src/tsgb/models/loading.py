@@ -76,7 +76,7 @@ def add_adapter(
 
     A is uniform in ±1/√inputs (PEFT's own choice), B normal with deviation `init_std`: at 0 it begins as the base.
     """
-    pattern, modules = _linear_modules(base.model, layers)
+    pattern, modules = linear_modules(base.model, layers)
     config = LoraConfig(
         r=rank,
         lora_alpha=alpha,  # type: ignore[arg-type]  # PEFT takes fractions as well
@@ -162,8 +162,8 @@ def _dtype(name: str) -> torch.dtype:
     return dtype
 
 
-def _linear_modules(model: PreTrainedModel, layers: Sequence[int]) -> tuple[str, list[str]]:
-    """What the list of blocks is called, and the names of the linear modules inside blocks."""
+def linear_modules(model: PreTrainedModel, layers: Sequence[int]) -> tuple[str, list[str]]:
+    """What the list of blocks is called, and the names of linear modules in it; ModelError: no block for a layer."""
     name, blocks = find_blocks(model)
     if not layers or not all(0 <= layer < len(blocks) for layer in layers):
         raise ModelError(

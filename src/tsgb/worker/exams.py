@@ -110,4 +110,7 @@ def _fresh(run: Run, target: Target) -> dict[str, Rate]:
         return {}
     budget, exam = Shares(episodes, run).search, run.settings.evaluation.harmful * 2
     run.note("Fresh attackers train against the final model.")
-    return fresh_attackers(run.players, target, budget, seed=run.seed(run.settings.run.rounds, "fresh"), exam=exam)
+    attacker, seed = run.settings.attacker, run.seed(run.settings.run.rounds, "fresh")
+    return fresh_attackers(
+        run.players, target, budget, seed=seed, exam=exam, rate_of_learning=attacker.learning_rate, rank=attacker.rank
+    )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from random import Random
 
 from tsgb.environments.office.pieces import Genome
-from tsgb.models.loading import add_adapter, find_blocks
+from tsgb.models.loading import Base, add_adapter, find_blocks
 from tsgb.records.dialogue import Split, Surface, Trajectory
 from tsgb.records.report import Rate
 from tsgb.rollouts.engines.base import Sampling
@@ -35,13 +35,19 @@ def fresh_attackers(
     exam: int = 100,
     split: Split = "test",
     rate_of_learning: float = 5e-3,
+    rank: int = 8,
 ) -> dict[str, Rate]:
-    """Success rates on `exam` unseen scenarios of mutation on two surfaces and a GRPO policy, trained on `target`."""
+    """Success rates on `exam` unseen scenarios of mutation on two surfaces and a GRPO policy, trained on `target`.
+
+    Without generations there is nothing that mutation has found, and no rate of it.
+    """
+    surfaces = _SURFACES if budget.generations else ()
     rates = {
         f"fresh_{surface}_mutation": _mutation(players, target, surface, budget, seed, exam, split)
-        for surface in _SURFACES
+        for surface in surfaces
     }
-    return rates | {"fresh_policy": _policy(players, target, budget, seed, exam, split, rate_of_learning)}
+    attacker = _newcomer(players.base, seed, rank, rate_of_learning)
+    return rates | {"fresh_policy": _policy(players, target, attacker, budget, seed, exam, split)}
 
 
 _SURFACES: tuple[Surface, ...] = ("injection", "jailbreak")
@@ -62,19 +68,17 @@ def best_forms(history: Sequence[Generation]) -> list[Genome]:
     return list(dict.fromkeys(form for _, form in ranked))[:BEST]
 
 
+def _newcomer(base: Base, seed: str, rank: int, rate_of_learning: float) -> Attacker:
+    """The base's own skill of writing notes, as an adapter that has met nobody."""
+    name, blocks = _called(seed), range(len(find_blocks(base.model)[1]))
+    add_adapter(base, name, rank=rank, alpha=2 * rank, layers=blocks, seed=Random(seed).randrange(1 << 31))
+    return Attacker(base, name, AttackerPlan(learning_rate=rate_of_learning, clip=1.0))
+
+
 def _policy(
-    players: Players, target: Target, budget: Budget, seed: str, exam: int, split: Split, rate_of_learning: float
+    players: Players, target: Target, attacker: Attacker, budget: Budget, seed: str, exam: int, split: Split
 ) -> Rate:
-    name, base = f"fresh-{seed.replace('/', '-')}", players.base
-    add_adapter(
-        base,
-        name,
-        rank=8,
-        alpha=16,
-        layers=range(len(find_blocks(base.model)[1])),
-        seed=Random(seed).randrange(1 << 31),
-    )
-    attacker = Attacker(base, name, AttackerPlan(learning_rate=rate_of_learning, clip=1.0))
+    name = _called(seed)
     for _ in policy_search(players, [target], attacker, name, budget, seed=f"fresh/{seed}"):
         pass
     rng = Random(f"exam/{seed}")
@@ -84,6 +88,10 @@ def _policy(
     )
     written = write(players.engine, prompts, group=1, adapter=name, sampling=sampling)
     return _full(players.play([scenario for group in written for _, scenario in group], target))
+
+
+def _called(seed: str) -> str:
+    return f"fresh-{seed.replace('/', '-')}"
 
 
 def _full(trajectories: Sequence[Trajectory]) -> Rate:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tsgb.breakers.examples import KINDS, Example
 from tsgb.checkpoints import latest, publish, resume, retain
 from tsgb.environments.registry import environment
 from tsgb.guards.bundle import Guards, save_guards
@@ -26,7 +27,7 @@ from tsgb.training.engine import fresh_adapter
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.state import load_weights
 from tsgb.worker.collect import attempts_of
-from tsgb.worker.run import Run
+from tsgb.worker.run import Note, Run
 
 GUARD = "guard"
 
@@ -34,9 +35,8 @@ GUARD = "guard"
 def train(run: Run, n: int) -> dict[str, Any]:
     """Train this round's defender from the sets; goes on from the newest commit."""
     examples = run.examples(run.outputs(n, "sets")["examples"])
-    with Defender(
-        run.players.base, examples, training_plan(run), name=GUARD, processes=run.settings.run.processes
-    ) as defender:
+    plan = possible_plan(training_plan(run), examples, run.note)
+    with Defender(run.players.base, examples, plan, name=GUARD, processes=run.settings.run.processes) as defender:
         _restore(run, n, defender)
         every = run.settings.run.steps_between_checkpoints
         for step in train_steps(defender, save=lambda at, folder: _commit(run, n, at, folder), every=every):
@@ -46,6 +46,15 @@ def train(run: Run, n: int) -> dict[str, Any]:
     manifest = latest(run.store, run.name, n, "train").manifest
     assert manifest is not None
     return {"commit": manifest.commit, "steps": manifest.step}
+
+
+def possible_plan(plan: TrainingPlan, examples: Sequence[Example], note: Note) -> TrainingPlan:
+    """The plan without the kinds of which there are no examples, which a sentence each says."""
+    kinds = {example.kind for example in examples}
+    absent = [kind for kind in KINDS if plan.batch(kind) and kind not in kinds]
+    for kind in absent:
+        note(f"There are no {kind} examples so far: this round trains without them.")
+    return plan.model_copy(update={f"{kind}_batch": 0 for kind in absent})
 
 
 def training_plan(run: Run) -> TrainingPlan:

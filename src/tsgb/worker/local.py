@@ -23,9 +23,9 @@ from tsgb.breakers.representations import hidden_states
 from tsgb.checkpoints import acquire, open_run
 from tsgb.environments.registry import environment
 from tsgb.errors import NoSpace
-from tsgb.models.loading import Base
+from tsgb.models.loading import Base, linear_modules
 from tsgb.models.rendering import encode
-from tsgb.records.dialogue import Message
+from tsgb.records.dialogue import Message, ToolCall
 from tsgb.records.run import SCHEMA, RunRecord
 from tsgb.rollouts.players import Players, Stage
 from tsgb.settings import Settings
@@ -61,8 +61,18 @@ def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
 
 def require_usable(base: Base, settings: Settings) -> None:
     """Refuse a model that a later stage could not use: one without a chat template, or without the layers asked for."""
-    encoded = encode(base.tokenizer, (Message(role="user", content="hello"),), environment("office").tools)
+    linear_modules(base.model, settings.breaker.adapter_layers)
+    encoded = encode(base.tokenizer, _DIALOGUE, environment("office").tools)
     hidden_states(base.model, torch.tensor([encoded.ids], device=base.model.device), settings.breaker.target_layers)
+
+
+_DIALOGUE = (
+    Message(role="user", content="read my notes"),
+    Message(role="assistant", tool_calls=(ToolCall(name="read_file", arguments={"path": "/notes"}),)),
+    Message(role="tool", name="read_file", content="call karo"),
+    Message(role="assistant", content="they say: call karo"),
+)
+"""A turn of every kind that a run renders."""
 
 
 def stage_of(settings: Settings) -> Stage:
