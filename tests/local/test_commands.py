@@ -55,6 +55,8 @@ def test_a_surrogate_says_what_it_is(surrogate: Path, capsys: Capture) -> None:
 
 def test_a_surrogate_is_never_built_over_something_else(surrogate: Path, tmp_path: Path, capsys: Capture) -> None:
     assert "exists already; name a new folder" in sentence(["surrogate", "build", str(surrogate)], capsys)
+    (tmp_path / "file").touch()
+    assert "cannot be written (Not a directory)" in sentence(["surrogate", "build", str(tmp_path / "file/x")], capsys)
     odd = ["surrogate", "build", str(tmp_path / "new"), "--hidden", "30", "--heads", "4"]
     assert sentence(odd, capsys).startswith("--hidden 30 cannot be shared by --heads 4")
     assert "so no surrogate; make one with" in sentence(["surrogate", "info", str(tmp_path)], capsys)

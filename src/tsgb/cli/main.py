@@ -20,6 +20,9 @@ COMMANDS = (train_local, eval_local, status, report, trajectories, surrogate, se
 """The modules whose `app` makes the tree, in the order of `--help`."""
 
 INTERRUPTED = "Interrupted; what was committed is whole: the same command goes on from there."
+"""What a command says that keeps its work."""
+STOPPED = "Interrupted; nothing of it was kept: the same command begins anew."
+"""What any other says."""
 
 app = typer.Typer(help=tsgb.__doc__, no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 for command in COMMANDS:
@@ -53,12 +56,17 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), 1)
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    return _say(INTERRUPTED, code) if code == 130 else int(code)
+    return _say(_interrupted(arguments), code) if code == 130 else int(code)
 
 
 def main() -> None:
     """Entry point of the `tsgb` script."""
     sys.exit(run())
+
+
+def _interrupted(arguments: Sequence[str] | None) -> str:
+    command = (sys.argv[1:] if arguments is None else arguments)[:1]
+    return INTERRUPTED if list(command) == ["train-local"] else STOPPED
 
 
 def _say(sentence: str, code: int) -> int:

@@ -39,6 +39,9 @@ def build(
     """Train a surrogate from a seed into a new folder; what is not given is as in the recipe named."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} exists already; name a new folder for the surrogate.")
+    _require_writable(out)
+    from safetensors import SafetensorError
+
     from tsgb.surrogate.build import RECIPES, build_surrogate
 
     if recipe not in RECIPES:
@@ -47,8 +50,11 @@ def build(
     asked |= {"copy_steps": copy_steps, "helpful_steps": helpful_steps, "refusal_steps": refusal_steps}
     chosen = replace(RECIPES[recipe], **{name: value for name, value in asked.items() if value is not None})
     _require_even_heads(chosen.hidden, chosen.heads)
-    with progress("building", chosen.steps, quiet=json) as advance:
-        build_surrogate(chosen, out, lambda entry: advance(1))
+    try:
+        with progress("building", chosen.steps, quiet=json) as advance:
+            build_surrogate(chosen, out, lambda entry: advance(1))
+    except (OSError, SafetensorError) as error:
+        raise _unwritable(out, error) from error
     _print(about(out), as_json=json)
 
 
@@ -82,6 +88,21 @@ def _print(facts: dict[str, object], *, as_json: bool) -> None:
         typer.echo(dumps(facts, indent=2))
         return
     print_rows([{"what": what, "value": value} for what, value in facts.items()])
+
+
+def _require_writable(out: Path) -> None:
+    """Make the folder and write into it once, before minutes of training go into what could not be kept."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "build.json").touch()
+        (out / "build.json").unlink()
+    except OSError as error:
+        raise _unwritable(out, error) from error
+
+
+def _unwritable(out: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or error
+    return InputError(f"{out} cannot be written ({reason}); make room there, or name another folder.")
 
 
 def _require_even_heads(hidden: int, heads: int) -> None:

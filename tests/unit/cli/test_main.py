@@ -13,7 +13,7 @@ import pytest
 from typer.main import get_command
 
 import tsgb
-from tsgb.cli.main import INTERRUPTED, app, run
+from tsgb.cli.main import STOPPED, app, run
 from tsgb.cli.output import print_rows, progress
 
 
@@ -50,13 +50,13 @@ def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None
     assert capsys.readouterr().out == f"tsgb {tsgb.__version__}\n"
 
 
-def test_ctrl_c_says_that_nothing_is_lost(tmp_path: Path) -> None:
+def test_ctrl_c_says_that_what_does_not_resume_begins_anew(tmp_path: Path) -> None:
     process = tsgb_process("print('ready', flush=True); time.sleep(60)", tmp_path)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     os.kill(process.pid, signal.SIGINT)
     _, err = process.communicate(timeout=30)
-    assert (process.returncode, err) == (130, f"{INTERRUPTED}\n")
+    assert (process.returncode, err) == (130, f"{STOPPED}\n")
 
 
 def test_a_bug_keeps_its_traceback(tmp_path: Path) -> None:
