@@ -37,7 +37,7 @@ TINY = {
 class Job:
     """A `tsgb` command in a session of its own, as a terminal would start it."""
 
-    def __init__(self, *arguments: str | Path, **environment: str) -> None:
+    def __init__(self, *arguments: str | Path, cwd: Path, **environment: str) -> None:
         command = [Path(sys.executable).with_name("tsgb"), *arguments]
         self.process = subprocess.Popen(
             command,
@@ -45,6 +45,7 @@ class Job:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            cwd=cwd,
             preexec_fn=_hear_ctrl_c,
             env=os.environ | {"COLUMNS": "300"} | environment,
         )
@@ -90,7 +91,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Job]]:
     scratch.mkdir()
 
     def started(*arguments: str | Path, **environment: str) -> Job:
-        jobs.append(Job(*arguments, **({"TMPDIR": str(scratch)} | environment)))
+        jobs.append(Job(*arguments, cwd=tmp_path, **({"TMPDIR": str(scratch)} | environment)))
         return jobs[-1]
 
     yield started

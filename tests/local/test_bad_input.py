@@ -89,6 +89,8 @@ def test_ctrl_c_says_one_sentence_leaves_nobody_behind_and_the_same_command_goes
     code, out, err = start_tiny(tmp_path, changes=ONE_ROUND).end()
     assert code == 0, err
     assert "Final exam of run tiny" in out
+    assert "Written: reports/tiny/report.json" in out
+    assert (tmp_path / "reports/tiny/report.png").is_file()
 
 
 @pytest.fixture

@@ -9,7 +9,10 @@ import typer
 
 from tsgb.cli.options import Config, Json, Preset, Set, overrides
 from tsgb.cli.output import print_rows, progress_of
-from tsgb.cli.tables import comparison
+from tsgb.cli.report import GUARDS
+from tsgb.cli.tables import comparison, guard_rows
+from tsgb.report.results import read_results
+from tsgb.report.runs import find_run
 from tsgb.settings import load_settings
 
 app = typer.Typer()
@@ -53,6 +56,18 @@ def train_local(
 
     with progress_of(quiet=json) as (tell, note):
         outputs = work(settings, tell=tell, note=note)
-    print_rows(
-        comparison(outputs), as_json=json, title=f"Final exam of run {settings.run.name}, test split, 95 % intervals"
-    )
+    name = settings.run.name
+    print_rows(comparison(outputs), as_json=json, title=f"Final exam of run {name}, test split, 95 % intervals")
+    _report(settings.storage.root, name, quiet=json)
+
+
+def _report(storage: str, name: str, *, quiet: bool) -> None:
+    """Leave the run's report where `tsgb report` writes it."""
+    results = read_results(*find_run(storage, name))
+    from tsgb.report.files import write_report
+
+    written = write_report(results, Path("reports") / name)
+    if not quiet:
+        if results.final and results.final.guards:
+            print_rows(guard_rows(results.final.guards), title=GUARDS)
+        typer.echo(f"Written: {', '.join(map(str, written))}")

@@ -17,4 +17,6 @@ def write_report(report: RunReport, folder: Path) -> list[Path]:
         path.write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return [path, *save_figure(report, folder)]
     except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); name another folder with --out.") from error
+        raise InputError(
+            f"{folder} cannot be written ({error.strerror}); name another folder with tsgb report --out."
+        ) from error

@@ -53,5 +53,5 @@ def test_a_figure_without_a_final_exam_shows_the_rounds(finished: LocalStore, tm
 
 def test_a_folder_that_cannot_be_written_is_one_sentence(finished: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(InputError, match="taken cannot be written .* name another folder with --out"):
+    with pytest.raises(InputError, match="taken cannot be written .* name another folder with tsgb report --out"):
         write_report(read_results(*find_run(finished.root, "demo")), tmp_path / "taken")
