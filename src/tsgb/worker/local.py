@@ -33,7 +33,7 @@ from tsgb.storage import open_store
 from tsgb.worker.round import run_rounds
 from tsgb.worker.run import Note, Run, Tell
 
-_NOT_RESULTS = {"run": {"processes"}, "storage": True}
+_NOT_RESULTS = {"run": {"processes", "steps_between_checkpoints"}, "storage": True}
 """Settings that change no result, so that a run may go on under others."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -54,7 +54,7 @@ def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
         Players(stage_of(settings), processes=settings.run.processes) as players,
     ):
         require_usable(players.base, settings)
-        open_run(store, run_record(settings))
+        open_run(store, run_record(settings, players.base.digest))
         lease = acquire(store, name, owner=platform.node() or "local")
         yield Run(name, settings, store, lease, players, Path(scratch), tell, note)
 
@@ -82,10 +82,11 @@ def stage_of(settings: Settings) -> Stage:
     return Stage(path, model.dtype, "office", rollout.max_turns, rollout.batch_size, rollout.max_new_tokens)
 
 
-def run_record(settings: Settings) -> RunRecord:
-    """What the run was started with, less what changes no result."""
+def run_record(settings: Settings, model: str) -> RunRecord:
+    """What the run was started with, less what changes no result; `model` is the digest of the base's weights."""
     kept = settings.model_dump(mode="json", exclude=_NOT_RESULTS)  # type: ignore[arg-type]
-    versions = {name: version(name) for name in ("torch", "transformers", "peft", "safetensors")}
+    kept["model"]["digest"] = model
+    versions = {name: version(name) for name in ("tsgb", "tokenizers", "torch", "transformers", "peft", "safetensors")}
     return RunRecord(
         schema=SCHEMA, run=settings.run.name, settings=kept, versions=versions, seeds={"run": settings.run.seed}
     )

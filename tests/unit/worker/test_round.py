@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tsgb.checkpoints import open_run
 from tsgb.environments.office.tasks import draw_task
+from tsgb.errors import SettingsError
 from tsgb.judging.intervals import wilson
 from tsgb.records.dialogue import Trajectory
 from tsgb.records.report import ExamReport, Rate
 from tsgb.rollouts.players import BASE
 from tsgb.settings import load_settings
+from tsgb.storage import LocalStore
 from tsgb.worker.collect import plan
 from tsgb.worker.exams import reasons_to_reject, suite_size
 from tsgb.worker.local import run_record
@@ -107,6 +111,15 @@ def test_the_suite_is_as_large_as_the_settings_say(make_run: MakeRun) -> None:
 
 
 def test_a_run_remembers_its_settings_less_what_changes_no_result() -> None:
-    one = run_record(load_settings(None, {"run.processes": 1, "storage.root": "here"}))
-    two = run_record(load_settings(None, {"run.processes": 2, "storage.root": "there"}))
-    assert one == two != run_record(load_settings(None, {"run.seed": 1}))
+    one = run_record(load_settings(None, {"run.processes": 1, "storage.root": "here"}), "d")
+    changes = {"run.processes": 2, "storage.root": "there", "run.steps_between_checkpoints": 3}
+    assert one == run_record(load_settings(None, changes), "d")
+    assert one != run_record(load_settings(None, {"run.seed": 1}), "d")
+    assert {"tsgb", "tokenizers"} <= one.versions.keys()
+
+
+def test_a_model_whose_weights_have_changed_is_refused(tmp_path: Path) -> None:
+    store, settings = LocalStore(tmp_path), load_settings(None)
+    open_run(store, run_record(settings, "old"))
+    with pytest.raises(SettingsError, match=r'model\.digest was "old", now "new"; set them back'):
+        open_run(store, run_record(settings, "new"))
