@@ -48,7 +48,10 @@ def test_dialogues_are_shown_by_round_stage_and_label(begun: LocalStore, capsys:
     assert (found["stage"], found["trajectory"]["verdict"]["label"]) == ("rollout", "ignored")
 
 
-def test_a_report_is_printed_and_written(finished: LocalStore, tmp_path: Path, capsys: Capture) -> None:
+def test_a_report_is_printed_and_written(
+    finished: LocalStore, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     out = tmp_path / "out"
     command = ["report", "demo", "--storage", str(finished.root), "--out", str(out)]
     assert run(command) == 0
