@@ -53,15 +53,21 @@ def progress(what: str, total: int | None = None, *, quiet: bool = False) -> Ite
 
 @contextmanager
 def progress_of(*, quiet: bool = False) -> Iterator[tuple[Callable[[str, int, int], None], Callable[[str], None]]]:
-    """Two ways to tell how a long job goes: (what, done, total) moves that piece's bar, a sentence is printed."""
+    """Two ways to tell how a long job goes: (what, done, total) moves that piece's bar, a sentence is printed.
+
+    Without a terminal there are no bars: each piece is named once, when it is done.
+    """
     console = Console(stderr=True)
+    plain = not quiet and not console.is_terminal
     with Progress(*_COLUMNS, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def tell(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done, visible=done < total)
+            if plain and done >= total and not bars.tasks[tasks[what]].finished:
+                console.print(f"done: {what}")
+            bars.update(tasks[what], completed=done, total=total, visible=done < total)
 
         yield tell, lambda sentence: console.print(sentence)
 

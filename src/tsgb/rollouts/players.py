@@ -58,9 +58,9 @@ class Stage:
 class Players:
     """Plays scenarios with this process and `processes - 1` helpers; a context manager that ends them."""
 
-    def __init__(self, stage: Stage, *, processes: int = 1) -> None:
+    def __init__(self, stage: Stage, *, processes: int = 1, tell: Tell = lambda done, total: None) -> None:
         torch.set_num_threads(1)
-        self.stage, self.helpers = stage, processes - 1
+        self.stage, self.helpers, self.tell = stage, processes - 1, tell
         self._pool: Helpers | None = None
 
     @property
@@ -73,10 +73,9 @@ class Players:
         """This process's own frozen base."""
         return _base(self.stage.model, self.stage.dtype)
 
-    def play(
-        self, scenarios: Sequence[Scenario], target: Target = BASE, tell: Tell = lambda done, total: None
-    ) -> list[Trajectory]:
+    def play(self, scenarios: Sequence[Scenario], target: Target = BASE, tell: Tell | None = None) -> list[Trajectory]:
         """One judged trajectory for each scenario, in order; `tell` hears how many of how many are done."""
+        tell = tell or self.tell
         chunks = [scenarios[at : at + CHUNK] for at in range(0, len(scenarios), CHUNK)]
         sent = {index: self._send(chunk, target) for index, chunk in enumerate(chunks) if index % (self.helpers + 1)}
         played: list[Trajectory] = []

@@ -10,6 +10,7 @@ import errno
 import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
@@ -51,7 +52,7 @@ def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
     with (
         _full_disk_explained(),
         TemporaryDirectory(prefix="tsgb-") as scratch,
-        Players(stage_of(settings), processes=settings.run.processes) as players,
+        Players(stage_of(settings), processes=settings.run.processes, tell=partial(tell, "playing")) as players,
     ):
         require_usable(players.base, settings)
         open_run(store, run_record(settings, players.base.digest))

@@ -42,8 +42,9 @@ def run_round(run: Run, n: int) -> dict[str, Any]:
 
 
 def _once(run: Run, n: int, name: str, stage: Stage) -> dict[str, Any]:
-    done = run.journal.done(n, name)
-    if done is None:
-        done = stage(run, n)
-        run.journal.finish(n, name, done)
+    if run.journal.done(n, name) is None:
+        what = f"round {n}, {name}" if n < run.settings.run.rounds else "final exam"
+        run.tell(what, 0, 1)
+        run.journal.finish(n, name, stage(run, n))
+        run.tell(what, 1, 1)
     return run.outputs(n, name)

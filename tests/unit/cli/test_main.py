@@ -21,7 +21,13 @@ def tsgb_process(code: str, cwd: Path) -> subprocess.Popen[str]:
     """A real process whose `tsgb wait` runs `code`."""
     script = f"import time\nfrom tsgb.cli.main import app, main\n@app.command()\ndef wait():\n    {code}\nmain()"
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", script, "wait"], cwd=cwd, stdout=pipe, stderr=pipe, text=True)
+    command = [sys.executable, "-c", script, "wait"]
+    return subprocess.Popen(command, cwd=cwd, stdout=pipe, stderr=pipe, text=True, preexec_fn=hear_ctrl_c)
+
+
+def hear_ctrl_c() -> None:
+    """Background jobs of a shell are started deaf to Ctrl-C; a person's command is not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize(
