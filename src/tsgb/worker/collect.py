@@ -32,10 +32,8 @@ MUTATED: tuple[Surface, ...] = ("injection", "jailbreak")
 
 def plan(run: Run, n: int) -> dict[str, Any]:
     """Who defends: the newest accepted bundle. Who attacks: the policy as the last round left it."""
-    accepted = [run.outputs(r, "gates") for r in range(n)]
-    defender = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
     attacker = run.outputs(n - 1, "attack")["commit"] if n else None
-    return {"defender": defender, "attacker": attacker, "split": "train", "seed": run.settings.run.seed}
+    return {"defender": run.accepted_bundle(n), "attacker": attacker, "split": "train", "seed": run.settings.run.seed}
 
 
 def rollout(run: Run, n: int) -> dict[str, Any]:
@@ -67,11 +65,12 @@ def attack(run: Run, n: int) -> dict[str, Any]:
 
 def sets(run: Run, n: int) -> dict[str, Any]:
     """The examples of this round: all attempts so far, beside what the frozen model does when nobody attacks."""
-    attempts = [t for r in range(n + 1) for t in attempts_of(run, r)]
+    by_round = [attempts_of(run, r) for r in range(n + 1)]
+    attempts = [trajectory for tried in by_round for trajectory in tried]
     benign = run.shard(0, "rollout", 1, list)
     clean: list[Trajectory] = []
-    for r in range(n + 1):
-        contexts = clean_contexts(attempts_of(run, r))
+    for r, tried in enumerate(by_round):
+        contexts = clean_contexts(tried)
         clean += run.shard(r, "sets", 0, lambda contexts=contexts: run.play("honest twins", contexts))  # type: ignore[misc]
     honest, each = well_done([*clean, *benign]), run.settings.breaker.crossings
     crossings = crossed(attempts, honest, each=each, seed=run.seed(n, "crossed"))

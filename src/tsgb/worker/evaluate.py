@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tsgb.environments.files import load_attacks, load_tasks, own_suite
-from tsgb.environments.office.suites import SuiteSize, build_suite
+from tsgb.environments.office.suites import build_suite
 from tsgb.guards.bundle import ABOUT, load_guards
 from tsgb.models.loading import load_adapter
 from tsgb.records.base import Record
@@ -18,6 +18,7 @@ from tsgb.records.report import ExamReport
 from tsgb.rollouts.exam import Played, report, sit
 from tsgb.rollouts.players import BASE, Players, Target
 from tsgb.settings import Settings
+from tsgb.worker.exams import suite_size
 from tsgb.worker.local import stage_of
 from tsgb.worker.run import Tell
 
@@ -60,8 +61,7 @@ def evaluate(settings: Settings, suite: Suite, *, split: Split, adapter: Path | 
 
 def suite_of(settings: Settings, *, split: Split, tasks: Path | None, attacks: Path | None, seed: int) -> Suite:
     """A split's own suite, or one of the files a person brought; raises InputError naming a line that is wrong."""
-    sizes = settings.evaluation
-    size = SuiteSize(sizes.benign, sizes.attacked, sizes.harmful, sizes.harmful, sizes.harmful)
+    size = suite_size(settings.evaluation)
     if tasks is None and attacks is None:
         return build_suite(split, size, seed=seed)
     own_tasks = load_tasks(tasks) if tasks else None

@@ -17,6 +17,7 @@ from tsgb.records.dialogue import Split
 from tsgb.records.report import ExamReport, Rate
 from tsgb.rollouts.exam import Played, grouped, report
 from tsgb.rollouts.players import BASE, Target
+from tsgb.settings import EvaluationSettings
 from tsgb.worker.collect import Shares
 from tsgb.worker.fresh import fresh_attackers
 from tsgb.worker.gates import reasons_to_reject
@@ -49,21 +50,19 @@ def examine(run: Run, n: int, name: str, split: Split, target: Target) -> ExamRe
 
 
 def _sat(run: Run, n: int, name: str, split: Split, target: Target) -> Played:
-    suite = build_suite(split, suite_size(run))
+    suite = build_suite(split, suite_size(run.settings.evaluation))
     scenarios = [scenario for group in suite.values() for scenario in group]
     return grouped(suite, run.shard(n, name, 0, lambda: run.play(f"{split} exam of {target.name}", scenarios, target)))
 
 
-def suite_size(run: Run) -> SuiteSize:
+def suite_size(size: EvaluationSettings) -> SuiteSize:
     """The settings as a suite's size."""
-    size = run.settings.evaluation
     return SuiteSize(size.benign, size.attacked, size.harmful, size.harmful, size.harmful)
 
 
 def final_exam(run: Run, rounds: int) -> dict[str, Any]:
     """The test split, opened once: base and last accepted bundle side by side, fresh attackers, the guards."""
-    accepted = [run.outputs(n, "gates") for n in range(rounds)]
-    bundle = next((gate["bundle"] for gate in reversed(accepted) if gate["accepted"]), None)
+    bundle = run.accepted_bundle(rounds)
     before = examine(run, rounds, "exam-base", "test", run.target(None))
     after = examine(run, rounds, "exam", "test", run.target(bundle))
     fresh = _fresh(run, run.target(bundle))

@@ -66,6 +66,11 @@ class Run:
         assert outputs is not None, f"stage {stage} of round {round_number} is not done"
         return outputs
 
+    def accepted_bundle(self, rounds: int) -> str | None:
+        """The newest bundle that the gates of the first `rounds` rounds accepted, if there is one."""
+        gates = [self.outputs(n, "gates") for n in range(rounds)]
+        return next((gate["bundle"] for gate in reversed(gates) if gate["accepted"]), None)
+
     def keep_examples(self, examples: Sequence[Example]) -> str:
         """Store a set and return its digest."""
         return put_blob(self.store, self.name, dump_examples(examples))

@@ -74,7 +74,7 @@ def test_nobody_is_called_by_a_name_that_chance_gave(make_run: MakeRun) -> None:
 
 
 def test_the_suite_is_as_large_as_the_settings_say(make_run: MakeRun) -> None:
-    size = suite_size(make_run(evaluation__benign=5, evaluation__attacked=7, evaluation__harmful=3))
+    size = suite_size(make_run(evaluation__benign=5, evaluation__attacked=7, evaluation__harmful=3).settings.evaluation)
     assert (size.benign, size.attacked, size.delegated, size.over_refusal, size.harmful) == (5, 7, 3, 3, 3)
 
 
