@@ -23,7 +23,7 @@ find_python() {
 }
 
 set_up() {
-    wanted=$(cksum < pyproject.toml)
+    wanted=$(cat pyproject.toml worker/constraints.txt | cksum)
     if [ -x .venv/bin/tsgb ] && [ "$(cat .venv/set-up 2>/dev/null)" = "$wanted" ]; then return; fi
     if [ ! -x .venv/bin/pip ]; then
         python=$(find_python)
@@ -32,7 +32,7 @@ set_up() {
     else
         echo "Bringing .venv up to date with pyproject.toml." >&2
     fi
-    .venv/bin/pip install --quiet --disable-pip-version-check --editable '.[dev]' >&2
+    .venv/bin/pip install --quiet --disable-pip-version-check --constraint worker/constraints.txt --editable '.[dev]' >&2
     echo "$wanted" > .venv/set-up
 }
 

@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A folder with the script and what it depends on, not set up yet."""
-    for name in ("go", "pyproject.toml"):
-        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "worker").mkdir()
+    for name in ("go", "pyproject.toml", "worker/constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path / name)
     return tmp_path
 
 

@@ -22,6 +22,9 @@ from tsgb.rollouts.engines.base import Sampling
 SHARE_ENDED = 0.25
 """Ended rows leave once they are this share of the batch: copying the cache costs about as much as one step."""
 
+CACHE_NAMES = ("cache", "past_key_values")
+"""What transformers calls the KV cache, since 5.24 and before."""
+
 Written = tuple[tuple[int, ...], tuple[float, ...]]
 """Generated tokens, the end token included, and their log-probabilities at temperature 1."""
 
@@ -91,12 +94,13 @@ def _loop(
     """What `generate` runs when it has prepared its inputs: new tokens (B, N) and their log-probabilities."""
     attention_BT = prepared["attention_mask"]  # None when no prompt is padded
     attention_BT = torch.ones_like(input_ids) if attention_BT is None else attention_BT
-    rows = _begin(input_ids, attention_BT, draws_BN.shape[1], prepared["past_key_values"])
+    cache = next(name for name in CACHE_NAMES if name in prepared)
+    rows = _begin(input_ids, attention_BT, draws_BN.shape[1], prepared[cache])
     end_ids = torch.tensor(generation_config.eos_token_id, device=model.device)
     tokens_BN = torch.zeros(draws_BN.shape, dtype=torch.long, device=model.device)
     logprobs_BN = torch.zeros(draws_BN.shape, device=model.device)
     for step in range(draws_BN.shape[1]):
-        scores_BV = _scores(model, rows, input_ids.shape[1] + step)
+        scores_BV = _scores(model, rows, input_ids.shape[1] + step, cache)
         chosen_B = choose(scores_BV, sampling, draws_BN[rows.index_B, step])
         tokens_BN[rows.index_B, step] = chosen_B
         logprobs_BN[rows.index_B, step] = scores_BV.log_softmax(-1).gather(1, chosen_B[:, None])[:, 0]
@@ -134,15 +138,15 @@ def _begin(ids_BT: Tensor, attention_BT: Tensor, new_tokens: int, cache: Dynamic
     return _Rows(index_B, ids_BT, positions_BT, attention_BL, torch.zeros_like(index_B, dtype=torch.bool), cache)
 
 
-def _scores(model: PreTrainedModel, rows: _Rows, length: int) -> Tensor:
+def _scores(model: PreTrainedModel, rows: _Rows, length: int, cache: str) -> Tensor:
     """Logits (B, V) of the next token in fp32."""
     output = model(
         input_ids=rows.ids,
         attention_mask=rows.attention_BL[:, :length],
         position_ids=rows.positions,
-        past_key_values=rows.cache,
         use_cache=True,
         logits_to_keep=1,
+        **{cache: rows.cache},
     )
     scores_BV: Tensor = output.logits[:, -1].float()
     return scores_BV
