@@ -9,7 +9,9 @@
     │   ├── Missing          the object is not there
     │   ├── Conflict         compare-and-set found another value, or a create-only name is taken
     │   ├── Corrupt          bytes are not those that the manifest promises
-    │   └── NoSpace          the disk or quota is full; what was committed before is whole
+    │   ├── NoSpace          the disk or quota is full; what was committed before is whole
+    │   ├── Unreachable      no answer in time: whether the write happened is unknown
+    │   └── NoCompareAndSet  the store cannot fence a writer; epochs have to come from the manager
     └── Fenced               another writer owns the run now: stop, delete nothing
 
 Anything else is a bug and keeps its traceback.
@@ -56,6 +58,14 @@ class Corrupt(StorageError):
 
 class NoSpace(StorageError):
     """The disk or quota is full; everything committed before is whole."""
+
+
+class Unreachable(StorageError):
+    """The store gave no answer in time; whether a write happened is unknown."""
+
+
+class NoCompareAndSet(StorageError):
+    """The store cannot fence a writer: conditional writes do not hold there."""
 
 
 class Fenced(TsgbError):

@@ -103,7 +103,13 @@ class StorageSettings(_Section):
     """Where a run is kept."""
 
     root: str = "."
-    """Folder that holds `runs/`."""
+    """Folder, `s3://bucket/prefix` or `webdavs://host/path` that holds `runs/`."""
+    endpoint_url: str = ""
+    """Address of an S3-compatible service; empty: AWS."""
+    patience_s: PositiveFloat = 120.0
+    """Seconds for which a request that gets no answer is repeated."""
+    upload_megabytes_per_second: NonNegativeFloat = 0.0
+    """Most that is sent to a remote store in a second; 0: as much as the line carries."""
 
 
 class ModelSettings(_Section):

@@ -31,7 +31,7 @@ def acquire(store: Store, run: str, owner: str) -> Lease:
         head, seen = read_head(store, run)
         taken = _taken_over(head, owner)
         try:
-            store.swap(head_key(run), seen, encode(taken))
+            store.compare_and_set(head_key(run), seen, encode(taken))
         except Conflict:
             continue
         lease = Lease(schema=SCHEMA, run=run, epoch=taken.epoch, owner=owner, nonce=taken.nonce)
@@ -57,7 +57,7 @@ def advance(store: Store, lease: Lease, manifest: Manifest) -> None:
     commit = {"commit": manifest.commit, "manifest_digest": digest, "parent": manifest.parent}
     moved = head.model_copy(update={"seq": head.seq + 1, **commit})
     try:
-        store.swap(head_key(lease.run), seen, encode(moved))
+        store.compare_and_set(head_key(lease.run), seen, encode(moved))
     except Conflict:
         require_owner(store, lease)
         raise

@@ -1,14 +1,16 @@
 """What every store promises: bytes by key, written whole or not at all.
 
 A key is a relative path of plain names (`runs/demo/HEAD`). Two writes exist and neither can destroy what another
-writer put down: `put_new` creates, `swap` replaces exactly the bytes that the writer has seen. A write that returned is
-durable; a write that was killed left nothing that a reader can see. Stores know nothing of runs, commits or records.
+writer put down: `put_new` creates, `compare_and_set` replaces exactly the bytes that the writer has seen. A write that
+returned is durable; a write that was killed left nothing that a reader can see. A reply that was lost is looked up
+before a write is repeated; where that cannot be done either, the error is Unreachable, and it is unknown whether the
+write happened. Stores know nothing of runs, commits or records.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -17,17 +19,33 @@ from tsgb.errors import InputError
 LEFTOVER_AGE_S = 3600.0
 """Seconds without a write after which an unfinished file counts as abandoned."""
 
+CHUNK = 1 << 20
+"""Bytes that are read or sent at a time."""
+PROBE = "probe/"
+"""Where `probe` writes what it removes again."""
+
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,199}"
 _KEY = re.compile(rf"{_NAME}(?:/{_NAME})*")
+
+
+Watch = Callable[[bytes], object]
+"""Sees every chunk of a download, in order: a hash, say."""
+
+
+def unwatched(chunk: bytes) -> None:
+    """Let a download pass unseen."""
 
 
 class Store(Protocol):
     """Bytes by key, with create-only writes and compare-and-set."""
 
-    def get(self, key: str) -> bytes:
-        """Return the bytes under `key`; raises Missing."""
+    def probe(self) -> None:
+        """Try out whether compare-and-set holds here, in under two seconds; raises NoCompareAndSet, saying why not."""
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes under `key`, or those from `start` up to `stop`; raises Missing."""
+
+    def get_file(self, key: str, path: Path, watch: Watch = unwatched) -> None:
         """Stream the bytes under `key` into the file `path`, which appears only when whole; raises Missing."""
 
     def put_new(self, key: str, data: bytes) -> None:
@@ -36,7 +54,10 @@ class Store(Protocol):
     def put_file(self, key: str, path: Path) -> None:
         """Create `key` from the file `path`, streamed; raises as `put_new` does."""
 
-    def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Create several keys of one folder from files, side by side where that is faster; raises as `put_new` does."""
+
+    def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
         """Replace `expected` (None: no such key) by `new` in one step; raises Conflict if `key` holds anything else."""
 
     def exists(self, key: str) -> bool:

@@ -1,8 +1,8 @@
 """A store in a folder of a local disk.
 
 Every write goes to a hidden temporary file beside its target, is flushed to the disk and only then gets its name: by a
-hard link for `put_new` (the file system lets exactly one writer win), by a rename under a lock for `swap`. Several
-processes on one machine may share a store. Not promised: network file systems without hard links or `flock`.
+hard link for `put_new` (the file system lets exactly one writer win), by a rename under a lock for `compare_and_set`.
+Several processes on one machine may share a store. Not promised: network file systems without hard links or `flock`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import filecmp
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from uuid import uuid4
 
-from tsgb.errors import Conflict, InputError, Missing, NoSpace, StorageError
-from tsgb.storage.base import LEFTOVER_AGE_S, check_key, is_key
+from tsgb.errors import Conflict, InputError, Missing, NoCompareAndSet, NoSpace, StorageError
+from tsgb.storage.base import CHUNK, LEFTOVER_AGE_S, PROBE, Watch, check_key, is_key, unwatched
 
 _TEMPORARY = ".tmp-"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -33,14 +33,25 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
 
-    def get(self, key: str) -> bytes:
-        """Return the bytes under `key`; raises Missing."""
-        with _found(key, self._path(key)) as path:
-            return path.read_bytes()
+    def probe(self) -> None:
+        """Try out whether files can be linked once and locked here; raises NoCompareAndSet, saying why not."""
+        key = f"{PROBE}{uuid4().hex}"
+        try:
+            self.compare_and_set(key, None, b"1")
+            _require_conflict(lambda: self.put_new(key, b"2"), "a name could be taken twice")
+            _require_conflict(lambda: self.compare_and_set(key, b"0", b"2"), "a stale write got through")
+        finally:
+            self.delete(key)
 
-    def get_file(self, key: str, path: Path) -> None:
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes under `key`, or those from `start` up to `stop`; raises Missing."""
+        with _found(key, self._path(key)) as path, path.open("rb") as file:
+            file.seek(start)
+            return file.read() if stop is None else file.read(max(0, stop - start))
+
+    def get_file(self, key: str, path: Path, watch: Watch = unwatched) -> None:
         """Copy the bytes under `key` into the file `path`, which appears only when whole; raises Missing."""
-        with _found(key, self._path(key)) as source, _temporary(path, lambda copy: _copy(source, copy)) as whole:
+        with _found(key, self._path(key)) as source, _temporary(path, lambda copy: _copy(source, copy, watch)) as whole:
             whole.replace(path)
 
     def put_new(self, key: str, data: bytes) -> None:
@@ -51,7 +62,12 @@ class LocalStore:
         """Create `key` from the file `path`; fine if it holds the same bytes already, Conflict if it holds others."""
         self._create(key, lambda copy: _copy(path, copy), lambda taken: filecmp.cmp(path, taken, shallow=False))
 
-    def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Create several keys from files; one after the other, for one disk writes them all."""
+        for key, path in files.items():
+            self.put_file(key, path)
+
+    def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
         """Replace `expected` (None: no such key) by `new` in one step; raises Conflict if `key` holds anything else."""
         path = self._path(key)
         with _temporary(path, lambda copy: _write(copy, new)) as whole, self._locked():
@@ -106,10 +122,18 @@ class LocalStore:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Keep every other `swap` in this store waiting, across threads and processes."""
+        """Keep every other `compare_and_set` in this store waiting, across threads and processes."""
         with (self.root / ".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
+
+
+def _require_conflict(write: Callable[[], None], otherwise: str) -> None:
+    try:
+        write()
+    except Conflict:
+        return
+    raise NoCompareAndSet(otherwise)
 
 
 @contextmanager
@@ -177,8 +201,14 @@ def _write(path: Path, data: bytes) -> None:
     path.write_bytes(data)
 
 
-def _copy(source: Path, target: Path) -> None:
-    shutil.copyfile(source, target)
+def _copy(source: Path, target: Path, watch: Watch = unwatched) -> None:
+    if watch is unwatched:
+        shutil.copyfile(source, target)
+        return
+    with source.open("rb") as reader, target.open("wb") as writer:
+        while chunk := reader.read(CHUNK):
+            watch(chunk)
+            writer.write(chunk)
 
 
 def _sync(path: Path) -> None:

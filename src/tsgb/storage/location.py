@@ -1,21 +1,30 @@
-"""From what a person writes (`runs`, `/mnt/disk/runs`, `file:///mnt/disk/runs`) to the store that is meant."""
+"""From what a person writes (`runs`, `file:///disk/runs`, `s3://bucket/runs`, `webdavs://host/runs`) to the store."""
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from tsgb.errors import SettingsError
+from tsgb.settings import Secrets, StorageSettings
 from tsgb.storage.base import Store
 from tsgb.storage.local import LocalStore
 
+_REMOTE = {"s3": "tsgb.storage.s3", "webdav": "tsgb.storage.webdav", "webdavs": "tsgb.storage.webdav"}
+"""Modules by scheme, loaded when they are needed: a client takes longer to import than all the rest."""
 
-def open_store(location: str | Path) -> Store:
-    """Open the store at a path or `file://` URL; raises SettingsError for any other scheme."""
+
+def open_store(location: str | Path, settings: StorageSettings | None = None, secrets: Secrets | None = None) -> Store:
+    """Open the store at a path or URL; `settings` say how it is reached; raises SettingsError for another scheme."""
     text = str(location)
     if "://" not in text:
         return LocalStore(Path(text).expanduser())
     url = urlsplit(text)
+    if url.scheme in _REMOTE:
+        store: Store = import_module(_REMOTE[url.scheme]).open_url(url, settings or StorageSettings(), secrets)
+        return store
     if url.scheme != "file" or url.netloc not in ("", "localhost"):
-        raise SettingsError(f"storage location «{text}» is not supported; use a folder or file:///folder.")
+        cure = "use a folder, file:///folder, s3://bucket/prefix or webdavs://host/path"
+        raise SettingsError(f"storage location «{text}» is not supported; {cure}.")
     return LocalStore(Path(unquote(url.path)))

@@ -63,9 +63,9 @@ def test_a_writer_fenced_during_its_upload_deletes_nothing_and_is_never_resumed_
     class Overtaken(LocalStore):
         """Another writer comes between this writer's manifest and its move of the head."""
 
-        def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
+        def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
             acquire(store, "demo", "new")
-            super().swap(key, expected, new)
+            super().compare_and_set(key, expected, new)
 
     old = acquire(store, "demo", "old")
     kept = publish_step(old, 1)
@@ -81,9 +81,9 @@ def test_an_owner_that_races_itself_meets_a_conflict(store: LocalStore, publish_
     class Doubled(LocalStore):
         """The same owner moves the head from a second place."""
 
-        def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
+        def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
             advance(store, lease, commit)
-            super().swap(key, expected, new)
+            super().compare_and_set(key, expected, new)
 
     lease = acquire(store, "demo", "me")
     commit = publish_step(lease, 1)

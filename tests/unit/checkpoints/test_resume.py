@@ -119,7 +119,7 @@ def test_a_whole_commit_that_was_never_announced_is_not_resumed_from(
     class Killed(LocalStore):
         """The writer dies between its manifest and its move of the head."""
 
-        def swap(self, key: str, expected: bytes | None, new: bytes) -> None:
+        def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
             raise KeyboardInterrupt
 
     lease = acquire(store, "demo", "me")

@@ -68,7 +68,7 @@ def test_looking_creates_nothing(tmp_path: Path) -> None:
         store.get("runs/key")
     store.delete("runs/key")
     assert not (tmp_path / "nope").exists()
-    store.swap("runs/key", None, b"bytes")
+    store.compare_and_set("runs/key", None, b"bytes")
     assert store.get("runs/key") == b"bytes"
 
 
@@ -91,7 +91,7 @@ def test_a_write_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Conflict):
         store.put_new("key", b"other")
     with pytest.raises(Conflict):
-        store.swap("key", b"stale", b"other")
+        store.compare_and_set("key", b"stale", b"other")
     with pytest.raises(FileNotFoundError):
         store.put_file("file", tmp_path / "no such source")
     assert temporary_files(tmp_path) == []

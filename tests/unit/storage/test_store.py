@@ -111,13 +111,13 @@ def test_a_key_below_or_above_a_taken_one_is_a_conflict(store: Store) -> None:
 
 def test_swap_replaces_only_the_bytes_that_were_seen(store: Store) -> None:
     with pytest.raises(Conflict):
-        store.swap("HEAD", b"never there", b"1")
-    store.swap("HEAD", None, b"1")
+        store.compare_and_set("HEAD", b"never there", b"1")
+    store.compare_and_set("HEAD", None, b"1")
     with pytest.raises(Conflict):
-        store.swap("HEAD", None, b"2")
+        store.compare_and_set("HEAD", None, b"2")
     with pytest.raises(Conflict):
-        store.swap("HEAD", b"stale", b"2")
-    store.swap("HEAD", b"1", b"2")
+        store.compare_and_set("HEAD", b"stale", b"2")
+    store.compare_and_set("HEAD", b"1", b"2")
     assert store.get("HEAD") == b"2"
 
 
@@ -152,7 +152,8 @@ def test_of_two_creators_exactly_one_wins(store: Store) -> None:
 def test_of_two_swappers_exactly_one_wins(store: Store) -> None:
     def move(racer: int, number: int) -> bool:
         try:
-            store.swap(f"HEAD{number // 10}", None if number % 10 == 0 else b"%d" % (number - 1), b"%d" % number)
+            seen = None if number % 10 == 0 else b"%d" % (number - 1)
+            store.compare_and_set(f"HEAD{number // 10}", seen, b"%d" % number)
         except Conflict:
             return False
         return True
