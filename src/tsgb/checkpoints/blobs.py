@@ -12,7 +12,7 @@ from tsgb.storage import Store
 
 
 def put_blob(store: Store, run: str, data: bytes) -> str:
-    """Keep some bytes and return their SHA-256; raises Corrupt if what is kept under that name has been damaged."""
+    """Keep some bytes and return their digest; raises Corrupt if what is kept under that name has been damaged."""
     digest = digest_of(data)
     key = blob_key(run, digest)
     try:
@@ -27,5 +27,5 @@ def get_blob(store: Store, run: str, digest: str) -> bytes:
     key = blob_key(run, digest)
     data = store.get(key)
     if (found := digest_of(data)) != digest:
-        raise Corrupt(f"{key} should have sha256 {digest}, but has {found}.")
+        raise Corrupt(f"{key} should have blake3 {digest}, but has {found}.")
     return data

@@ -5,11 +5,11 @@ Equal records give equal bytes (sorted keys), which create-only writes and compa
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import TypeVar
 
+from blake3 import blake3
 from pydantic import ValidationError
 
 from tsgb.errors import Corrupt, InputError
@@ -39,14 +39,13 @@ def decode(kind: type[AnyRecord], data: bytes, key: str) -> AnyRecord:
 
 
 def digest_of(data: bytes) -> str:
-    """Return the SHA-256 of some bytes, in hexadecimal."""
-    return hashlib.sha256(data).hexdigest()
+    """Return the BLAKE3 of some bytes, in hexadecimal."""
+    return blake3(data).hexdigest()
 
 
 def digest_of_file(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal, without loading it whole."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return the BLAKE3 of a file, in hexadecimal, without loading it whole."""
+    return blake3().update_mmap(path).hexdigest() if path.stat().st_size else digest_of(b"")
 
 
 def _version(data: bytes) -> int:

@@ -5,10 +5,12 @@ The settings it was started with, the head, and for each epoch who may write:
     runs/<run>/run.json
     runs/<run>/HEAD
     runs/<run>/epochs/<epoch>/lease.json
+    runs/<run>/epochs/<epoch>/heads/<seq>.json      (stores without compare-and-set)
 
 Commits, content by digest, and which stages and shards are done:
 
     runs/<run>/commits/e<epoch>/r<round>-<stage>-s<step>-<nonce>/{…, manifest.json}
+    runs/<run>/pins/<commit>.json   runs/<run>/quarantine/<commit>.json
     runs/<run>/data/blobs/<digest>
     runs/<run>/rounds/<n>/<stage>.json
     runs/<run>/rounds/<n>/<stage>/shard-<k>.json
@@ -39,6 +41,12 @@ def position(commit: str) -> Position | None:
     return Position(int(match[1]), int(match[2]), match[3], int(match[4])) if match else None
 
 
+def stage_of(commit: str) -> tuple[int, str] | None:
+    """Round and stage that the name of a commit says."""
+    place = position(commit)
+    return (place.round, place.stage) if place else None
+
+
 def run_key(run: str) -> str:
     """Key of the settings a run was started with."""
     return f"runs/{run}/run.json"
@@ -52,6 +60,36 @@ def head_key(run: str) -> str:
 def lease_key(run: str, epoch: int) -> str:
     """Key of the record that names the writer of an epoch."""
     return f"runs/{run}/epochs/{epoch}/lease.json"
+
+
+def epochs_prefix(run: str) -> str:
+    """Prefix of all epochs of a run."""
+    return f"runs/{run}/epochs/"
+
+
+def granted_head_key(run: str, epoch: int, seq: int) -> str:
+    """Key of a head in a store without compare-and-set."""
+    return f"{epochs_prefix(run)}{epoch}/heads/{seq:08d}.json"
+
+
+def pins_prefix(run: str) -> str:
+    """Prefix of the commits a person wants kept."""
+    return f"runs/{run}/pins/"
+
+
+def quarantine_prefix(run: str) -> str:
+    """Prefix of the commits that are not to be gone on from."""
+    return f"runs/{run}/quarantine/"
+
+
+def marker_key(prefix: str, commit: str) -> str:
+    """Key below `prefix` of a record about a commit."""
+    return f"{prefix}{marker_name(commit)}.json"
+
+
+def marker_name(commit: str) -> str:
+    """A commit's name as one name of a key."""
+    return commit.replace("/", "-")
 
 
 def commits_prefix(run: str) -> str:

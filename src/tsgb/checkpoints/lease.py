@@ -1,71 +1,102 @@
 """Who may write to a run: one writer at a time, decided by compare-and-set on the head and by no clock.
 
 To acquire is to raise the epoch in the head, which fences every older writer at once. A fenced writer finds out when it
-tries to commit; it stops and deletes nothing. Not here: heartbeats, and the decision when to replace a silent writer.
+tries to commit; it stops and deletes nothing. In a store that cannot fence, the manager grants the epochs. Not here:
+heartbeats, and the decision when to replace a silent writer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import decode, digest_of, encode
-from tsgb.checkpoints.layout import head_key, lease_key
-from tsgb.errors import Conflict, Fenced, Missing
-from tsgb.records.run import SCHEMA, Head, Lease, Manifest
+from tsgb.checkpoints.encoding import decode, encode
+from tsgb.checkpoints.heads import Seen, move_head, read_head, sealed
+from tsgb.checkpoints.layout import lease_key
+from tsgb.errors import Conflict, Fenced, NoCompareAndSet
+from tsgb.records.run import SCHEMA, Head, Lease
 from tsgb.storage import Store
 
-
-def read_head(store: Store, run: str) -> tuple[Head | None, bytes | None]:
-    """Return the head of a run and its bytes, which a swap has to name; None twice before the first writer."""
-    try:
-        data = store.get(head_key(run))
-    except Missing:
-        return None, None
-    return decode(Head, data, head_key(run)), data
+Change = Callable[[Head], dict[str, object]]
 
 
-def acquire(store: Store, run: str, owner: str) -> Lease:
-    """Become the only writer of a run, fencing all others, and clear away what killed writers left unfinished."""
+def acquire(store: Store, run: str, owner: str, *, granted_epoch: int = 0) -> Lease:
+    """Become the only writer of a run, fencing all others, and clear away what killed writers left unfinished.
+
+    Raises NoCompareAndSet if the store cannot fence and no epoch was granted, Fenced if that epoch is not the newest.
+    """
     store.sweep()
+    if not granted_epoch:
+        store.probe()
+        return take_over(store, run, owner, lambda head: {})
+    return _begin_granted(store, decode(Lease, store.get(key := lease_key(run, granted_epoch)), key))
+
+
+def grant(store: Store, run: str, owner: str) -> Lease:
+    """Grant the next epoch of a run in a store that cannot fence; for the manager, of which there is one, to call."""
+    seen = read_head(store, run)
+    if seen.head and not seen.epoch:
+        raise NoCompareAndSet(f"run «{run}» is fenced by its store; its epochs need no granting, leave out the epoch.")
+    lease = Lease(schema=SCHEMA, run=run, epoch=seen.epoch + 1, owner=owner, nonce=uuid4().hex, granted=True)
+    store.put_new(lease_key(run, lease.epoch), encode(lease))
+    return lease
+
+
+def take_over(store: Store, run: str, owner: str, change: Change) -> Lease:
+    """Raise the epoch and change the head in the same move."""
+    nonce = uuid4().hex
     while True:
-        head, seen = read_head(store, run)
-        taken = _taken_over(head, owner)
+        seen = read_head(store, run)
+        taken = _taken_over(seen.head, owner, nonce, change)
         try:
-            store.compare_and_set(head_key(run), seen, encode(taken))
+            move_head(store, run, seen, taken, granted=False)
         except Conflict:
             continue
-        lease = Lease(schema=SCHEMA, run=run, epoch=taken.epoch, owner=owner, nonce=taken.nonce)
+        lease = Lease(schema=SCHEMA, run=run, epoch=taken.epoch, owner=owner, nonce=nonce)
         store.put_new(lease_key(run, lease.epoch), encode(lease))
         return lease
 
 
-def require_owner(store: Store, lease: Lease) -> tuple[Head, bytes]:
-    """Return the head and its bytes as `read_head` does; raises Fenced if another writer acquired the run since."""
-    head, seen = read_head(store, lease.run)
-    if head is None or seen is None:
+def require_owner(store: Store, lease: Lease) -> Seen:
+    """Return the head as it is; raises Fenced if another writer acquired the run since."""
+    seen = read_head(store, lease.run)
+    if seen.head is None:
         raise Fenced(f"run «{lease.run}» has lost its head; this writer (epoch {lease.epoch}) stops.")
-    if (head.epoch, head.nonce) != (lease.epoch, lease.nonce):
-        now = f"epoch {head.epoch}, «{head.owner}»"
-        raise Fenced(f"run «{lease.run}» belongs to another writer now ({now}); this one (epoch {lease.epoch}) stops.")
-    return head, seen
+    now = (seen.epoch or seen.head.epoch, seen.head.nonce)
+    if now != (lease.epoch, lease.nonce):
+        who = f"epoch {now[0]}, «{seen.head.owner}»"
+        raise Fenced(f"run «{lease.run}» belongs to another writer now ({who}); this one (epoch {lease.epoch}) stops.")
+    return seen
 
 
-def advance(store: Store, lease: Lease, manifest: Manifest) -> None:
-    """Point the head at a commit that is whole; raises Fenced if another writer acquired the run."""
-    head, seen = require_owner(store, lease)
-    digest = digest_of(encode(manifest))
-    commit = {"commit": manifest.commit, "manifest_digest": digest, "parent": manifest.parent}
-    moved = head.model_copy(update={"seq": head.seq + 1, **commit})
+def advance(store: Store, lease: Lease, seen: Seen, change: Mapping[str, object]) -> Head:
+    """Change the head that was seen before an upload, and return the new one.
+
+    Raises Fenced if another writer acquired the run. A move whose reply was lost is recognised by its own bytes.
+    """
+    assert seen.head is not None
+    moved = sealed(seen.head.model_copy(update={"seq": seen.head.seq + 1, **change}))
     try:
-        store.compare_and_set(head_key(lease.run), seen, encode(moved))
+        move_head(store, lease.run, seen, moved, granted=lease.granted)
     except Conflict:
-        require_owner(store, lease)
-        raise
+        if require_owner(store, lease).head != moved:
+            raise
+    return moved
 
 
-def _taken_over(head: Head | None, owner: str) -> Head:
-    nonce = uuid4().hex
+def _begin_granted(store: Store, lease: Lease) -> Lease:
+    """Put the first head of a granted epoch on top of what the epochs before it have come to."""
+    seen = read_head(store, lease.run)
+    if seen.epoch != lease.epoch:
+        raise Fenced(f"epoch {lease.epoch} of run «{lease.run}» was granted, but epoch {seen.epoch} is newer: stop.")
+    if seen.head is None or seen.head.epoch != lease.epoch:
+        first = _taken_over(seen.head, lease.owner, lease.nonce, lambda head: {"epoch": lease.epoch})
+        move_head(store, lease.run, seen, first.model_copy(update={"epoch": lease.epoch}), granted=True)
+    return lease
+
+
+def _taken_over(head: Head | None, owner: str, nonce: str, change: Change) -> Head:
     if head is None:
-        nothing = {"commit": None, "manifest_digest": None, "parent": None}
-        return Head(schema=SCHEMA, seq=0, epoch=1, owner=owner, nonce=nonce, **nothing)
-    return head.model_copy(update={"seq": head.seq + 1, "epoch": head.epoch + 1, "owner": owner, "nonce": nonce})
+        return Head(schema=SCHEMA, seq=0, epoch=1, owner=owner, nonce=nonce, commit=None, manifest_digest=None)
+    taken = {"seq": head.seq + 1, "epoch": head.epoch + 1, "owner": owner, "nonce": nonce}
+    return head.model_copy(update=taken | change(head))

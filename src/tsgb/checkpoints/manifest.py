@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from blake3 import blake3
+
 from tsgb.checkpoints.encoding import decode, digest_of, digest_of_file
 from tsgb.checkpoints.layout import MANIFEST, commit_key
 from tsgb.errors import Corrupt, Missing
@@ -24,10 +26,14 @@ def verify(path: Path, promised: FileEntry, name: str) -> None:
     """Raise Missing or Corrupt, naming the file with what was expected and found, unless it is as promised."""
     if not path.is_file():
         raise Missing(f"{name} is not there, though its manifest promises it; take another commit or run.")
-    found = _entry(path)
-    if found != promised:
-        expected = f"{promised.size} bytes, sha256 {promised.sha256}"
-        raise Corrupt(f"{name} should be {expected}, but is {found.size} bytes, sha256 {found.sha256}.")
+    _require(_entry(path), promised, name)
+
+
+def download(store: Store, key: str, promised: FileEntry, path: Path) -> None:
+    """Copy a file of a commit to `path`, hashed on the way; raises Missing, or Corrupt if it is not as promised."""
+    hasher = blake3()
+    store.get_file(key, path, hasher.update)
+    _require(FileEntry(size=path.stat().st_size, blake3=hasher.hexdigest()), promised, key)
 
 
 def read_manifest(store: Store, run: str, commit: str, digest: str | None = None) -> Manifest:
@@ -35,12 +41,18 @@ def read_manifest(store: Store, run: str, commit: str, digest: str | None = None
     key = commit_key(run, commit, MANIFEST)
     data = store.get(key)
     if digest is not None and digest_of(data) != digest:
-        raise Corrupt(f"{key} should have sha256 {digest}, but has {digest_of(data)}.")
+        raise Corrupt(f"{key} should have blake3 {digest}, but has {digest_of(data)}.")
     manifest = decode(Manifest, data, key)
     if (manifest.run, manifest.commit) != (run, commit):
         raise Corrupt(f"{key} should describe {run}/{commit}, but describes {manifest.run}/{manifest.commit}.")
     return manifest
 
 
+def _require(found: FileEntry, promised: FileEntry, name: str) -> None:
+    if found != promised:
+        expected = f"{promised.size} bytes, blake3 {promised.blake3}"
+        raise Corrupt(f"{name} should be {expected}, but is {found.size} bytes, blake3 {found.blake3}.")
+
+
 def _entry(path: Path) -> FileEntry:
-    return FileEntry(size=path.stat().st_size, sha256=digest_of_file(path))
+    return FileEntry(size=path.stat().st_size, blake3=digest_of_file(path))

@@ -1,20 +1,25 @@
 """From a folder of files to a commit: files first, manifest after, head last.
 
-A writer killed in between leaves files that no manifest names, which is no commit, and the head where it was.
+A writer killed in between leaves files that no manifest names, which is no commit, and the head where it was. What the
+new head does not name any more is deleted only after the head has moved.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import encode
-from tsgb.checkpoints.layout import MANIFEST, commit_key
+from tsgb.checkpoints.encoding import digest_of, encode
+from tsgb.checkpoints.layout import MANIFEST, commit_key, commits_prefix, marker_name, stage_of
 from tsgb.checkpoints.lease import advance, require_owner
 from tsgb.checkpoints.manifest import describe
-from tsgb.records.run import SCHEMA, Lease, Manifest
+from tsgb.checkpoints.pins import pinned
+from tsgb.records.run import SCHEMA, Head, Kept, Lease, Manifest
 from tsgb.storage import Store
+
+FEWEST = 2
+"""Commits that are never deleted: should the newest be damaged, there is one to fall back to."""
 
 
 def publish(
@@ -26,12 +31,15 @@ def publish(
     step: int,
     folder: Path,
     data: Mapping[str, str] | None = None,
+    keep_last: int | None = None,
 ) -> Manifest:
     """Commit all files in `folder`; `data` names the digests they were computed from.
 
+    Of the commits of this stage only the last `keep_last`, this one included, are kept (None: all), and those pinned.
     Raises Fenced if another writer acquired the run (nothing is deleted) and NoSpace if the files do not fit.
     """
-    head, _ = require_owner(store, lease)
+    seen = require_owner(store, lease)
+    assert seen.head is not None
     manifest = Manifest(
         schema=SCHEMA,
         run=lease.run,
@@ -40,18 +48,39 @@ def publish(
         step=step,
         epoch=lease.epoch,
         nonce=uuid4().hex[:8],
-        parent=head.commit,
+        parent=seen.head.commit,
         files=describe(folder),
         data=dict(data or {}),
     )
     _upload(store, manifest, folder)
-    advance(store, lease, manifest)
+    old = [] if keep_last is None else superseded(seen.head, manifest, keep_last, pinned(store, lease.run))
+    kept = [each for each in seen.head.line if each not in old]
+    digest = digest_of(encode(manifest))
+    advance(store, lease, seen, {"commit": manifest.commit, "manifest_digest": digest, "kept": tuple(kept)})
+    delete_commits(store, lease.run, (each.commit for each in old))
     return manifest
+
+
+def superseded(head: Head, manifest: Manifest, keep_last: int, pins: Iterable[str]) -> list[Kept]:
+    """The ancestors of the same stage that a new commit makes superfluous."""
+    if keep_last < 1:
+        raise ValueError(f"keep_last must be at least 1, not {keep_last}")
+    spared = set(pins)
+    stage = [each for each in head.line if stage_of(each.commit) == (manifest.round, manifest.stage)]
+    newest = max(keep_last, FEWEST) - 1
+    return [each for each in stage[newest:] if marker_name(each.commit) not in spared]
+
+
+def delete_commits(store: Store, run: str, commits: Iterable[str]) -> None:
+    """Remove commits that the head does not name, the manifest of each first, so that none is torn before absent."""
+    for commit in commits:
+        keys = store.list(f"{commits_prefix(run)}{commit}/")
+        for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
+            store.delete(key)
 
 
 def _upload(store: Store, manifest: Manifest, folder: Path) -> None:
     if MANIFEST in manifest.files:
         raise ValueError(f"{folder} holds a file named {MANIFEST}, which only a commit may have")
-    for name in manifest.files:
-        store.put_file(commit_key(manifest.run, manifest.commit, name), folder / name)
+    store.put_files({commit_key(manifest.run, manifest.commit, name): folder / name for name in manifest.files})
     store.put_new(commit_key(manifest.run, manifest.commit, MANIFEST), encode(manifest))

@@ -1,23 +1,25 @@
-"""From a run's head back to files on this machine, every byte checked.
+"""From a run's head back to files on this machine, every byte checked on its way.
 
-The newest commit is tried first, then its parents, as far back as retention has left them. Only what the head once
-named counts: a whole commit that its writer could not announce any more is not resumed from. What was skipped, and
-why, is always said.
+The newest commit is tried first, then its ancestors, as far back as retention has left them. What is damaged is put in
+quarantine and named; what was skipped, and why, is always said.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+from tsgb.checkpoints.chain import chain, why_skipped
 from tsgb.checkpoints.layout import commit_key
-from tsgb.checkpoints.lease import read_head
-from tsgb.checkpoints.manifest import read_manifest, verify
-from tsgb.errors import Corrupt, Missing, StorageError
+from tsgb.checkpoints.manifest import download, read_manifest
+from tsgb.checkpoints.quarantine import quarantine
+from tsgb.errors import Corrupt, Missing
 from tsgb.records.run import Manifest
 from tsgb.storage import Store
+
+_AT_ONCE = 4
 
 
 class Resumed(NamedTuple):
@@ -30,18 +32,26 @@ class Resumed(NamedTuple):
 
 
 def resume(store: Store, run: str, round_number: int, stage: str, folder: Path) -> Resumed:
-    """Fetch the newest whole commit of a stage into `folder`."""
+    """Fetch the newest whole commit of a stage into `folder`; what is damaged goes into quarantine."""
     skipped: list[str] = []
-    for manifest in _chain(store, run, skipped):
+    for manifest in chain(store, run, skipped):
         if (manifest.round, manifest.stage) != (round_number, stage):
             continue
         try:
             _fetch_files(store, manifest, folder)
         except (Missing, Corrupt) as error:
-            skipped.append(_reason(manifest.commit, error))
+            skipped.append(why_skipped(manifest.commit, error))
+            quarantine(store, run, manifest.commit, str(error))
         else:
             return Resumed(manifest, tuple(skipped))
     return Resumed(None, tuple(skipped))
+
+
+def resume_point(store: Store, run: str) -> Resumed:
+    """The newest commit that a writer would try first, by its manifest alone, and what would be skipped before it."""
+    skipped: list[str] = []
+    manifest = next(chain(store, run, skipped), None)
+    return Resumed(manifest, tuple(skipped))
 
 
 def latest(store: Store, run: str, round_number: int, stage: str) -> Resumed:
@@ -59,32 +69,16 @@ def fetch(store: Store, run: str, commit: str, folder: Path) -> Manifest:
 
 def _fetch_files(store: Store, manifest: Manifest, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=folder, prefix=".fetch-") as unchecked:
-        for name, promised in manifest.files.items():
-            key = commit_key(manifest.run, manifest.commit, name)
-            store.get_file(key, Path(unchecked, name))
-            verify(Path(unchecked, name), promised, key)
+    with TemporaryDirectory(dir=folder, prefix=".fetch-") as unchecked, ThreadPoolExecutor(_AT_ONCE) as threads:
+
+        def fetch_one(name: str) -> None:
+            key, path = commit_key(manifest.run, manifest.commit, name), Path(unchecked, name)
+            try:
+                download(store, key, manifest.files[name], path)
+            except Corrupt:  # damaged on the way, perhaps
+                download(store, key, manifest.files[name], path)
+
+        list(threads.map(fetch_one, manifest.files))
         for name in manifest.files:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             Path(unchecked, name).replace(folder / name)
-
-
-def _chain(store: Store, run: str, skipped: list[str]) -> Iterator[Manifest]:
-    """Yield the manifests of the head and of its parents, as far as they can be read."""
-    head, _ = read_head(store, run)
-    commit, digest, parent = (head.commit, head.manifest_digest, head.parent) if head else (None, None, None)
-    while commit is not None:
-        try:
-            manifest = read_manifest(store, run, commit, digest)
-        except (Missing, Corrupt) as error:
-            if digest or isinstance(error, Corrupt):  # a parent that is missing was removed by retention
-                skipped.append(_reason(commit, error))
-            commit = parent
-        else:
-            yield manifest
-            commit = manifest.parent
-        digest = parent = None
-
-
-def _reason(commit: str, error: StorageError) -> str:
-    return f"commit {commit} was skipped: {error}"

@@ -1,65 +1,84 @@
-"""Which commits are kept: the last few of every stage, and all that a finished stage names.
+"""Which commits are kept: the last few of every stage, what finished stages name, what is pinned, the newest two.
 
-Only the owner of the run deletes, and only what can never become the head: commits replaced by newer ones, and what
-writers of earlier epochs, fenced since, have left behind. Its own unfinished upload is never touched.
+A writer deletes only strict ancestors on its own chain, and only after the head has ceased to name them. What fenced
+writers left behind is swept on a person's or the manager's word: it belongs to an epoch below that of the head and is
+no ancestor of the head, so its writer cannot commit it any more, whether its files are there or not.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 
-from tsgb.checkpoints.layout import MANIFEST, Position, commits_prefix, position, rounds_prefix
-from tsgb.checkpoints.lease import require_owner
-from tsgb.records.run import Lease
+from tsgb.checkpoints.heads import read_head
+from tsgb.checkpoints.layout import commits_prefix, marker_name, position, rounds_prefix, stage_of
+from tsgb.checkpoints.lease import advance, require_owner
+from tsgb.checkpoints.pins import pinned
+from tsgb.checkpoints.publish import FEWEST, delete_commits
+from tsgb.records.run import Head, Kept, Lease
 from tsgb.storage import Store
 
 
 def retain(store: Store, lease: Lease, keep_last: int) -> list[str]:
-    """Delete all but the last `keep_last` commits (at least 1) of each stage and those that finished stages name.
+    """Delete all ancestors of the head but the last `keep_last` of each stage and those that something names.
 
     Returns the names of the deleted commits; raises Fenced and deletes nothing if another writer acquired the run.
     """
     if keep_last < 1:
         raise ValueError(f"keep_last must be at least 1, not {keep_last}")
-    head, _ = require_owner(store, lease)
-    files = _files_by_commit(store, lease.run)
-    whole = [commit for commit, keys in files.items() if any(key.endswith(f"/{MANIFEST}") for key in keys)]
-    kept = {head.commit, *_last(whole, keep_last), *_named_by_stages(store, lease.run, whole)}
-    doomed = [commit for commit in files if commit not in kept and _is_ours_to_delete(commit, lease, whole)]
-    for commit in doomed:
-        for key in sorted(files[commit], key=lambda key: not key.endswith(f"/{MANIFEST}")):
-            store.delete(key)
-    return doomed
+    seen = require_owner(store, lease)
+    assert seen.head is not None
+    named = named_by_stages(store, lease.run, seen.head)
+    doomed = expendable(seen.head, keep_last, named=named, pins=pinned(store, lease.run))
+    if doomed:
+        advance(store, lease, seen, {"kept": tuple(each for each in seen.head.kept if each not in doomed)})
+        delete_commits(store, lease.run, (each.commit for each in doomed))
+    return [each.commit for each in doomed]
 
 
-def _files_by_commit(store: Store, run: str) -> dict[str, list[str]]:
-    """Group the keys of all commits, whole or not, by commit."""
-    files: dict[str, list[str]] = defaultdict(list)
+def expendable(head: Head, keep_last: int, *, named: Iterable[str] = (), pins: Iterable[str] = ()) -> list[Kept]:
+    """The ancestors of a head that nothing needs."""
+    line, spared, pins = head.line, set(named), set(pins)
+    stages: dict[object, list[str]] = defaultdict(list)
+    for each in line:
+        stages[stage_of(each.commit)].append(each.commit)
+    for commits in stages.values():
+        spared |= set(commits[:keep_last])
+    spared |= {each.commit for each in line[:FEWEST]}
+    return [each for each in line if each.commit not in spared and marker_name(each.commit) not in pins]
+
+
+def named_by_stages(store: Store, run: str, head: Head) -> set[str]:
+    """Choose the commits whose name stands anywhere in the record of a finished stage."""
+    stages = [key for key in store.list(rounds_prefix(run)) if "/shard-" not in key and key.endswith(".json")]
+    records = [store.get(key).decode() for key in stages]
+    return {each.commit for each in head.line if any(f'"{each.commit}"' in record for record in records)}
+
+
+def sweep_fenced(store: Store, run: str) -> list[str]:
+    """Remove what fenced writers left: of an epoch below the head's, neither its ancestor nor pinned; the names."""
+    head, pins = read_head(store, run).head, pinned(store, run)
+    if head is None:
+        return []
+    line = {each.commit for each in head.line}
+    left = [commit for commit in all_commits(store, run) if commit not in line and marker_name(commit) not in pins]
+    swept = [commit for commit in left if _epoch_of(commit) < head.epoch]
+    delete_commits(store, run, swept)
+    return swept
+
+
+def all_commits(store: Store, run: str) -> dict[str, list[str]]:
+    """The keys of all commits in the store, whole or not, by commit."""
+    keys: dict[str, list[str]] = defaultdict(list)
     prefix = commits_prefix(run)
     for key in store.list(prefix):
         commit = "/".join(key.removeprefix(prefix).split("/")[:2])
         if position(commit):
-            files[commit].append(key)
-    return files
+            keys[commit].append(key)
+    return keys
 
 
-def _last(commits: list[str], count: int) -> set[str]:
-    """Choose the newest `count` commits of each stage of each round."""
-    stages: dict[tuple[int, str], list[tuple[Position, str]]] = defaultdict(list)
-    for commit in commits:
-        if place := position(commit):
-            stages[place.round, place.stage].append((place, commit))
-    return {commit for members in stages.values() for _, commit in sorted(members)[-count:]}
-
-
-def _named_by_stages(store: Store, run: str, commits: list[str]) -> set[str]:
-    """Choose the commits whose name stands anywhere in the record of a finished stage."""
-    records = [store.get(key).decode() for key in store.list(rounds_prefix(run)) if key.endswith(".json")]
-    return {commit for commit in commits if any(f'"{commit}"' in record for record in records)}
-
-
-def _is_ours_to_delete(commit: str, lease: Lease, whole: list[str]) -> bool:
+def _epoch_of(commit: str) -> int:
     place = position(commit)
-    if place is None:
-        return False
-    return place.epoch < lease.epoch or (place.epoch == lease.epoch and commit in whole)
+    assert place is not None
+    return place.epoch

@@ -9,13 +9,15 @@ import json
 
 from tsgb.records.base import Record
 from tsgb.records.dialogue import Trajectory
-from tsgb.records.run import SCHEMA, Head, Lease, Manifest, RunRecord, ShardRecord, StageRecord
+from tsgb.records.run import SCHEMA, Head, Lease, Manifest, Pin, Quarantine, RunRecord, ShardRecord, StageRecord
 
 STORED: dict[str, type[Record]] = {
     "run": RunRecord,
     "head": Head,
     "lease": Lease,
     "manifest": Manifest,
+    "pin": Pin,
+    "quarantine": Quarantine,
     "stage": StageRecord,
     "shard": ShardRecord,
     "trajectory": Trajectory,

@@ -44,6 +44,15 @@ class RunRecord(StoredRecord):
     """Seeds by purpose."""
 
 
+class Kept(Record):
+    """An ancestor of the newest commit that is still kept."""
+
+    commit: str
+    """Name of the commit."""
+    manifest_digest: Digest
+    """BLAKE3 of its manifest."""
+
+
 class Head(StoredRecord):
     """`HEAD`: the only mutable object of a run, moved by compare-and-set alone."""
 
@@ -58,9 +67,17 @@ class Head(StoredRecord):
     commit: str | None
     """The newest commit; none yet at the beginning of a run."""
     manifest_digest: Digest | None
-    """SHA-256 of that commit's manifest."""
-    parent: str | None
-    """The commit before it, where to go on should that manifest be damaged."""
+    """BLAKE3 of that commit's manifest."""
+    kept: tuple[Kept, ...] = ()
+    """The commits before it that are still kept, newest first: where to go on should the newest be damaged."""
+    checksum: str = ""
+    """BLAKE3 of this record with an empty checksum."""
+
+    @property
+    def line(self) -> tuple[Kept, ...]:
+        """The newest commit and its ancestors, newest first."""
+        newest = (self.commit, self.manifest_digest)
+        return (Kept(commit=newest[0], manifest_digest=newest[1]), *self.kept) if newest[0] and newest[1] else ()
 
 
 class Lease(StoredRecord):
@@ -74,6 +91,26 @@ class Lease(StoredRecord):
     """Name of the writer, for people."""
     nonce: Nonce
     """Tells that writer from another one of the same name."""
+    granted: bool = False
+    """Whether the manager granted this epoch, the store being unable to fence; heads then lie below the epoch."""
+
+
+class Pin(StoredRecord):
+    """`pins/<commit>.json`: a commit that a person wants kept."""
+
+    commit: str
+    """Name of the commit."""
+    reason: str = ""
+    """Why, for people."""
+
+
+class Quarantine(StoredRecord):
+    """`quarantine/<commit>.json`: a commit that is not to be gone on from."""
+
+    commit: str
+    """Name of the commit."""
+    reason: str
+    """What was found wrong."""
 
 
 class FileEntry(Record):
@@ -81,8 +118,8 @@ class FileEntry(Record):
 
     size: Count
     """Length in bytes."""
-    sha256: Digest
-    """SHA-256 of the bytes."""
+    blake3: Digest
+    """BLAKE3 of the bytes."""
 
 
 class Manifest(StoredRecord):

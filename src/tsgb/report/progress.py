@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tsgb.checkpoints import Journal
+from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import MANIFEST, Position, commits_prefix, position, rounds_prefix, stage_key
-from tsgb.checkpoints.lease import read_head
 from tsgb.records.base import Record
 from tsgb.records.run import RunRecord
 from tsgb.storage import Store
@@ -62,7 +62,7 @@ class RunStatus(Record):
 
 def read_status(store: Store, record: RunRecord) -> RunStatus:
     """How far a run is, from its keys and its head."""
-    head, _ = read_head(store, record.run)
+    head = read_head(store, record.run).head
     rounds = record.settings["run"]["rounds"]
     stages = _stages(store, record.run, rounds)
     return RunStatus(

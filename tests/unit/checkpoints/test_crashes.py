@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tsgb.checkpoints import acquire, fetch, publish, resume
+from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import MANIFEST, commit_key
-from tsgb.checkpoints.lease import read_head
 from tsgb.errors import Fenced, NoSpace
 from tsgb.records.run import Lease
 from tsgb.storage import LocalStore
@@ -67,7 +67,7 @@ def test_whenever_a_writer_is_killed_the_head_names_a_whole_commit_and_never_an_
     moments, step = random.Random(0), 0
     for _ in range(KILLS):
         kill_a_trainer(store, after_s=moments.uniform(0, 0.06))
-        head, _ = read_head(store, "demo")
+        head = read_head(store, "demo").head
         manifest, skipped = resume(store, "demo", 0, "train", tmp_path / "back")
         assert head
         assert head.commit == (manifest.commit if manifest else None)
@@ -107,7 +107,7 @@ def test_of_two_trainers_at_once_all_but_the_last_to_come_are_fenced(store: Loca
     epochs = [epoch for _ in contenders for epoch in fenced.get()]
     for contender in contenders:
         contender.join()
-    head, _ = read_head(store, "demo")
+    head = read_head(store, "demo").head
     assert head
     assert [contender.exitcode for contender in contenders] == [0, 0]
     assert head.epoch == 10

@@ -64,7 +64,7 @@ def test_equal_content_is_kept_once(store: LocalStore) -> None:
 def test_damaged_content_is_noticed_when_read_and_when_put_again(store: LocalStore) -> None:
     digest = put_blob(store, "demo", b"content")
     (store.root / "runs/demo/data/blobs" / digest).write_bytes(b"c0ntent")
-    with pytest.raises(Corrupt, match=f"should have sha256 {digest}"):
+    with pytest.raises(Corrupt, match=f"should have blake3 {digest}"):
         get_blob(store, "demo", digest)
     with pytest.raises(Corrupt, match="delete it and run the same command again"):
         put_blob(store, "demo", b"content")

@@ -8,8 +8,9 @@ import pytest
 
 from tsgb.checkpoints import acquire, fetch, publish, resume
 from tsgb.checkpoints.encoding import digest_of
+from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import MANIFEST, commit_key, position
-from tsgb.checkpoints.lease import advance, read_head
+from tsgb.checkpoints.lease import advance
 from tsgb.errors import Conflict, Corrupt, Fenced, InputError
 from tsgb.storage import LocalStore
 
@@ -29,7 +30,7 @@ def test_what_was_published_is_fetched_byte_for_byte(
 def test_the_head_names_the_newest_commit_and_its_manifest(store: LocalStore, publish_step: PublishStep) -> None:
     lease = acquire(store, "demo", "me")
     first, second = publish_step(lease, 1), publish_step(lease, 2)
-    head, _ = read_head(store, "demo")
+    head = read_head(store, "demo").head
     assert head
     assert (head.epoch, head.owner, head.commit) == (1, "me", second.commit)
     assert head.manifest_digest == digest_of(store.get(commit_key("demo", second.commit, MANIFEST)))
@@ -40,7 +41,7 @@ def test_the_head_names_the_newest_commit_and_its_manifest(store: LocalStore, pu
 def test_acquiring_raises_the_epoch_and_keeps_the_commit(store: LocalStore, publish_step: PublishStep) -> None:
     commit = publish_step(acquire(store, "demo", "me"), 1).commit
     assert acquire(store, "demo", "you").epoch == 2
-    head, _ = read_head(store, "demo")
+    head = read_head(store, "demo").head
     assert head
     assert (head.epoch, head.owner, head.commit) == (2, "you", commit)
     assert store.list("runs/demo/epochs") == ["runs/demo/epochs/1/lease.json", "runs/demo/epochs/2/lease.json"]
@@ -82,13 +83,13 @@ def test_an_owner_that_races_itself_meets_a_conflict(store: LocalStore, publish_
         """The same owner moves the head from a second place."""
 
         def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
-            advance(store, lease, commit)
+            advance(store, lease, read_head(store, "demo"), {"owner": "me, elsewhere"})
             super().compare_and_set(key, expected, new)
 
     lease = acquire(store, "demo", "me")
-    commit = publish_step(lease, 1)
+    publish_step(lease, 1)
     with pytest.raises(Conflict):
-        advance(Doubled(store.root), lease, commit)
+        advance(Doubled(store.root), lease, read_head(store, "demo"), {})
 
 
 def test_two_owners_of_one_name_are_told_apart(store: LocalStore, publish_step: PublishStep) -> None:

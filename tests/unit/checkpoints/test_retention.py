@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from tsgb.checkpoints import Journal, acquire, fetch, retain
+from tsgb.checkpoints import Journal, acquire, fetch, pin, retain, sweep_fenced, unpin
+from tsgb.checkpoints.chain import chain
+from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import commit_key
-from tsgb.checkpoints.lease import read_head
-from tsgb.errors import Fenced
+from tsgb.errors import Fenced, Missing
 from tsgb.storage import LocalStore
 
 from .conftest import PublishStep
@@ -37,22 +38,53 @@ def test_the_head_is_kept_even_if_a_later_step_exists(store: LocalStore, publish
     publish_step(lease, 7)
     newest = publish_step(lease, 3)
     retain(store, lease, keep_last=1)
-    head, _ = read_head(store, "demo")
+    head = read_head(store, "demo").head
     assert head
     assert head.commit == newest.commit
     assert newest.commit in commits(store)
 
 
-def test_what_earlier_writers_left_unfinished_is_removed_and_ones_own_is_not(
+def test_what_fenced_writers_left_is_swept_on_demand_and_what_is_under_way_is_not(
     store: LocalStore, publish_step: PublishStep
 ) -> None:
-    publish_step(acquire(store, "demo", "me"), 1)
+    ancestor = publish_step(acquire(store, "demo", "me"), 1).commit
     store.put_new(commit_key("demo", "e1/r0-train-s2-aaaaaaaa", "adapter.safetensors"), b"torn")
     lease = acquire(store, "demo", "me")
     own = publish_step(lease, 2).commit
     store.put_new(commit_key("demo", "e2/r0-train-s3-bbbbbbbb", "adapter.safetensors"), b"under way")
-    assert "e1/r0-train-s2-aaaaaaaa" in retain(store, lease, keep_last=1)
-    assert commits(store) == {own, "e2/r0-train-s3-bbbbbbbb"}
+    assert retain(store, lease, keep_last=1) == []
+    assert sweep_fenced(store, "demo") == ["e1/r0-train-s2-aaaaaaaa"]
+    assert commits(store) == {ancestor, own, "e2/r0-train-s3-bbbbbbbb"}
+
+
+def test_publishing_itself_keeps_the_last_few_of_its_stage(store: LocalStore, publish_step: PublishStep) -> None:
+    lease = acquire(store, "demo", "me")
+    attack = publish_step(lease, 0, "attack").commit
+    train = [publish_step(lease, step, keep_last=3).commit for step in range(6)]
+    assert commits(store) == {attack, *train[-3:]}
+    assert [manifest.commit for manifest in chain(store, "demo")] == [*reversed(train[-3:]), attack]
+
+
+def test_never_fewer_than_two_commits_are_kept(store: LocalStore, publish_step: PublishStep) -> None:
+    lease = acquire(store, "demo", "me")
+    train = [publish_step(lease, step, keep_last=1).commit for step in range(4)]
+    retain(store, lease, keep_last=1)
+    assert commits(store) == set(train[-2:])
+
+
+def test_a_pinned_commit_is_kept_until_it_is_unpinned(store: LocalStore, publish_step: PublishStep) -> None:
+    lease = acquire(store, "demo", "me")
+    first = publish_step(lease, 0).commit
+    pin(store, "demo", first, "the one that worked")
+    pin(store, "demo", first, "said twice")
+    for step in range(1, 5):
+        publish_step(lease, step, keep_last=2)
+    assert first in commits(store)
+    unpin(store, "demo", first)
+    publish_step(lease, 5, keep_last=2)
+    assert first not in commits(store)
+    with pytest.raises(Missing):
+        pin(store, "demo", first)
 
 
 def test_a_fenced_writer_deletes_nothing(store: LocalStore, publish_step: PublishStep) -> None:
