@@ -14,6 +14,9 @@
     │   └── NoCompareAndSet  the store cannot fence a writer; epochs have to come from the manager
     └── Fenced               another writer owns the run now: stop, delete nothing
 
+    KeyboardInterrupt
+    └── Interrupted          a signal or a provider's notice: what was committed is whole
+
 Anything else is a bug and keeps its traceback.
 """
 
@@ -70,3 +73,7 @@ class NoCompareAndSet(StorageError):
 
 class Fenced(TsgbError):
     """Another writer owns the run now: stop, and delete nothing."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal or a provider's notice ended the work; what was committed is whole."""

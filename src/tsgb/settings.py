@@ -95,8 +95,14 @@ class RunSettings(_Section):
     """Rounds of self-play."""
     processes: PositiveInt = 2
     """Processes that work side by side on this machine, one thread each."""
-    steps_between_checkpoints: PositiveInt = 20
-    """Optimizer steps between two checkpoints; so much work at most is repeated after a kill."""
+    steps_between_checkpoints: NonNegativeInt = 1
+    """Optimizer steps between two checkpoints; 0: as often as their measured cost and the interruptions say."""
+    interruptions_per_hour: PositiveFloat = 1.0
+    """How often this host is expected to vanish."""
+    keep_last: int = Field(3, ge=2)
+    """Checkpoints that are kept of a stage under way."""
+    granted_epoch: NonNegativeInt = 0
+    """Epoch that the manager granted, for stores that cannot fence a writer; 0: the store fences."""
 
 
 class StorageSettings(_Section):

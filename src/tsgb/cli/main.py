@@ -1,7 +1,7 @@
 """The `tsgb` command: its tree, and what a person sees when something goes wrong.
 
-A person's mistake is one sentence and exit code 2, a failure outside is one sentence and exit code 1, Ctrl-C is 130;
-anything else is a bug and keeps its traceback. Importing this module loads no GPU stack.
+A person's mistake is one sentence and exit code 2, a failure outside is one sentence and exit code 1, Ctrl-C is 130
+and SIGTERM 143; anything else is a bug and keeps its traceback. Importing this module loads no GPU stack.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import typer
 
 import tsgb
 from tsgb.cli import eval_local, report, settings, status, surrogate, train_local, trajectories
-from tsgb.errors import TsgbError, UserError
+from tsgb.errors import Interrupted, TsgbError, UserError
 
 COMMANDS = (train_local, eval_local, status, report, trajectories, surrogate, settings)
 """The modules whose `app` makes the tree, in the order of `--help`."""
@@ -54,9 +54,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), 2)
     except TsgbError as error:
         return _say(str(error), 1)
+    except Interrupted as interrupted:
+        code = 143 if str(interrupted) == "SIGTERM" else 130
     except (KeyboardInterrupt, typer.Abort):
         code = 130
-    return _say(_interrupted(arguments), code) if code == 130 else int(code)
+    return _say(_interrupted(arguments), code) if code in (130, 143) else int(code)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ def train_local(
     run: Annotated[
         str | None, typer.Option("--run", help="Name of the run; the same name goes on where it stopped.")
     ] = None,
-    storage: Annotated[Path | None, typer.Option("--storage", help="Folder that holds the runs.")] = None,
+    storage: Annotated[str | None, typer.Option("--storage", help="Folder or URL that holds the runs.")] = None,
     rounds: Annotated[int | None, typer.Option("--rounds", help="Rounds of self-play.")] = None,
     episodes: Annotated[int | None, typer.Option("--episodes", help="Attack episodes a round.")] = None,
     checkpoint_interval: Annotated[
@@ -42,7 +42,7 @@ def train_local(
     """Harden an agent by self-play on this machine; run it again to go on after any interruption."""
     flags = {
         "run.name": run,
-        "storage.root": None if storage is None else str(storage),
+        "storage.root": storage,
         "run.rounds": rounds,
         "rollout.episodes": episodes,
         "run.steps_between_checkpoints": checkpoint_interval,

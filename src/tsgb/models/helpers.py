@@ -1,7 +1,7 @@
-"""Processes that compute beside this one: one thread each, deaf to Ctrl-C, gone when their parent is.
+"""Processes that compute beside this one: one thread each, deaf to Ctrl-C and SIGTERM, gone when their parent is.
 
-Ctrl-C reaches every process of a terminal's job at once; the parent alone decides what it means. What helpers hold can
-be computed again, so they are ended without being asked. They are spawned, not forked: torch's threads survive no fork.
+Both may reach every process of a job at once; the parent alone decides what they mean. What helpers hold can be
+computed again, so they are ended without being asked. They are spawned, not forked: torch's threads survive no fork.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Helpers(ProcessPoolExecutor):
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Have `fn(*args)` computed by a free helper; raises BrokenExecutor if one was ended from outside."""
-        with _ctrl_c_held():
+        with _signals_held():
             return super().submit(fn, *args, **kwargs)
 
     def close(self) -> None:
@@ -45,9 +45,9 @@ class Helpers(ProcessPoolExecutor):
 
 
 @contextmanager
-def _ctrl_c_held() -> Iterator[None]:
-    """Keep Ctrl-C until the end of the block; a process that begins inside it never hears any."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+def _signals_held() -> Iterator[None]:
+    """Keep both until the end of the block; a process that begins inside it never hears any."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:

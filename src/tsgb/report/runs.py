@@ -8,12 +8,13 @@ from tsgb.checkpoints.encoding import decode
 from tsgb.checkpoints.layout import run_key
 from tsgb.errors import InputError, Missing
 from tsgb.records.run import RunRecord
+from tsgb.settings import Secrets, load_settings
 from tsgb.storage import Store, open_store
 
 
 def find_run(location: str | Path, name: str) -> tuple[Store, RunRecord]:
     """The store at a location and what a run in it was started with; raises InputError naming the runs that exist."""
-    store = open_store(location)
+    store = open_store(location, load_settings().storage, Secrets())
     try:
         return store, decode(RunRecord, store.get(run_key(name)), run_key(name))
     except Missing:

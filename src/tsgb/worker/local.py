@@ -29,12 +29,15 @@ from tsgb.models.rendering import encode
 from tsgb.records.dialogue import Message, ToolCall
 from tsgb.records.run import SCHEMA, RunRecord
 from tsgb.rollouts.players import Players, Stage
-from tsgb.settings import Settings
+from tsgb.settings import Secrets, Settings
 from tsgb.storage import open_store
 from tsgb.worker.round import run_rounds
 from tsgb.worker.run import Note, Run, Tell
 
-_NOT_RESULTS = {"run": {"processes", "steps_between_checkpoints"}, "storage": True}
+_NOT_RESULTS = {
+    "run": {"processes", "steps_between_checkpoints", "interruptions_per_hour", "keep_last", "granted_epoch"},
+    "storage": True,
+}
 """Settings that change no result, so that a run may go on under others."""
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
@@ -48,7 +51,7 @@ def train_local(settings: Settings, *, tell: Tell, note: Note) -> dict[str, Any]
 @contextmanager
 def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
     """The run of these settings, this process its only writer; raises ModelError before anything of it is stored."""
-    store, name = open_store(settings.storage.root), settings.run.name
+    store, name = open_store(settings.storage.root, settings.storage, Secrets()), settings.run.name
     with (
         _full_disk_explained(),
         TemporaryDirectory(prefix="tsgb-") as scratch,
@@ -56,7 +59,8 @@ def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
     ):
         require_usable(players.base, settings)
         open_run(store, run_record(settings, players.base.digest))
-        lease = acquire(store, name, owner=platform.node() or "local")
+        owner = platform.node() or "local"
+        lease = acquire(store, name, owner, granted_epoch=settings.run.granted_epoch)
         yield Run(name, settings, store, lease, players, Path(scratch), tell, note)
 
 
