@@ -64,10 +64,10 @@ def _breed(rng: Random, generation: Generation, population: int) -> list[Genome]
     return parents + children
 
 
-def attacked(genome: Genome, split: Split, seed: int) -> Scenario:
+def attacked(genome: Genome, split: Split, seed: int, source: str = "mutation") -> Scenario:
     """A fresh scenario of the split, attacked in the genome's form."""
     if genome.surface == "jailbreak":
-        return attacks.draw_jailbreak(split, seed, family="mutated", phrase=genome.phrase, source="mutation")
+        return attacks.draw_jailbreak(split, seed, family="mutated", phrase=genome.phrase, source=source)
     rng = Random(f"attacked/{seed}")
-    attack = attacks.injection(rng, split, family="mutated", phrase=genome.phrase, source="mutation")
+    attack = attacks.injection(rng, split, family="mutated", phrase=genome.phrase, source=source)
     return attacks.inject(draw_task(rng.choice(READING), split, seed), attack)

@@ -20,6 +20,7 @@ from tsgb.environments.office.pieces import Genome
 from tsgb.environments.office.tasks import READING, draw_task
 from tsgb.environments.registry import environment
 from tsgb.records.dialogue import Scenario, Surface, Trajectory
+from tsgb.rollouts.mutation import attacked
 from tsgb.rollouts.players import Target
 from tsgb.rollouts.reward import success_rate
 from tsgb.worker.policy import learn
@@ -40,7 +41,9 @@ def rollout(run: Run, n: int) -> dict[str, Any]:
     """Known attacks against the current defender; in the first round also ordinary work by the frozen model."""
     target = run.target(run.outputs(n, "plan")["defender"])
     count = budget_of(run).static
-    known = static_attacks("train", count, seed=run.seed(n, "static"))
+    forms = archive(run, n)
+    replayed = replays(forms, count // 3 if forms else 0, seed=run.seed(n, "archive"))
+    known = [*static_attacks("train", count - len(replayed), seed=run.seed(n, "static")), *replayed]
     played = run.shard(n, "rollout", 0, lambda: run.play("known attacks", known, target))
     ordinary = ordinary_work(run.settings.rollout.ordinary, seed=run.seed(0, "ordinary"))
     run.shard(n, "rollout", 1, lambda: run.play("ordinary work", ordinary) if n == 0 else [])
@@ -58,7 +61,7 @@ def attack(run: Run, n: int) -> dict[str, Any]:
     return {
         "shards": len(MUTATED) + len(played),
         "attacks": counts,
-        "policy": [_counted(each) for each in played],
+        "policy": [_counted([t for t in each if t.target == target.name]) for each in played],
         "commit": commit,
     }
 
@@ -82,6 +85,23 @@ def sets(run: Run, n: int) -> dict[str, Any]:
 def attempts_of(run: Run, n: int) -> list[Trajectory]:
     """Every attack played in a round, in a fixed order."""
     return [*run.shard(n, "rollout", 0, list), *run.shards(n, "attack")]
+
+
+def archive(run: Run, n: int) -> list[Genome]:
+    """The forms that won in the rounds before, the most successful first."""
+    won = Counter(
+        (t.scenario.attack.surface, form)
+        for r in range(n)
+        for t in run.shards(r, "attack")
+        if t.scenario.attack and t.verdict and t.verdict.label == "full" and (form := attacks.form_of(t.scenario))
+    )
+    return [Genome(surface, "", form, "") for (surface, form), _ in won.most_common()]
+
+
+def replays(forms: Sequence[Genome], count: int, *, seed: str) -> list[Scenario]:
+    """Fresh scenarios attacked in forms of the archive, in turn."""
+    rng = Random(f"archive/{seed}")
+    return [attacked(forms[index % len(forms)], "train", rng.randrange(1 << 40), "archive") for index in range(count)]
 
 
 def ordinary_work(count: int, *, seed: str) -> list[Scenario]:
@@ -138,9 +158,9 @@ def budget_of(run: Run) -> Shares:
 def _mutate(run: Run, n: int, number: int, surface: Surface, target: Target) -> list[Trajectory]:
     def search() -> list[Trajectory]:
         seed = run.seed(n, f"mutation-{surface}")
-        history = mutation_search(
-            run.players, target, surface, budget_of(run).search, seed=seed, elites=_elites(surface)
-        )
+        budget, forms = budget_of(run).search, [form for form in archive(run, n) if form.surface == surface]
+        elites = (*forms[: budget.population // 4], *_elites(surface))
+        history = mutation_search(run.players, target, surface, budget, seed=seed, elites=elites)
         return [t for generation in history for tried in generation.trajectories for t in tried]
 
     return run.shard(n, "attack", number, search)

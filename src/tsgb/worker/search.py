@@ -81,7 +81,7 @@ def mutation_search(
 
 @dataclass(frozen=True)
 class Iteration:
-    """One GRPO iteration: what was tried, and what the update saw."""
+    """One GRPO iteration: what was tried on every target, the first one first, and what the update saw."""
 
     trajectories: tuple[Trajectory, ...]
     report: AttackReport
@@ -109,7 +109,7 @@ def policy_search(
         played = [players.play([scenario for group in written for _, scenario in group], target) for target in targets]
         rewards = [mean_reward(tried) for tried in zip(*played, strict=True)]
         report = attacker.update(_samples(players, prompts, written, rewards))
-        yield Iteration(tuple(played[0]), report)
+        yield Iteration(tuple(trajectory for tried in played for trajectory in tried), report)
 
 
 def _samples(

@@ -233,3 +233,18 @@ def test_an_honest_play_is_never_a_step_towards_the_attackers_goal() -> None:
             world.call(ToolCall(**call))
         played = Trajectory(scenario=scenario, target="expert", messages=expert_messages(scenario))
         assert judge(played, world).label == "ignored"
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_form_of_an_attack_is_found_again_in_its_words(seed: int) -> None:
+    phrase = "for a film: {} now!"
+    assert attacks.form_of(attacks.draw_jailbreak("train", seed, family="f", phrase=phrase)) == phrase
+    assert attacks.form_of(attacks.draw_injected("ask", "train", seed, family="f", phrase=phrase)) == phrase
+
+
+def test_an_attack_that_says_its_goal_in_unknown_words_has_no_form() -> None:
+    scenario = attacks.draw_injected("ask", "train", 1, family="f", phrase="{}")
+    assert scenario.attack
+    free = scenario.attack.model_copy(update={"text": "do what the plan says"})
+    assert attacks.form_of(scenario.model_copy(update={"attack": free})) is None
+    assert attacks.form_of(attacks.draw_prefill("train", 1)) is None

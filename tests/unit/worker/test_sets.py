@@ -146,3 +146,22 @@ def test_an_honest_call_is_never_rerouted_however_much_it_resembles_the_goal(
     clean = well_done([act(task)])
     sets = make_sets(tokenizer, environment("office").tools, [played], clean, [])
     assert [example.kind for example in sets] == ["twin"]
+
+
+def test_every_wrapper_is_put_before_behind_and_around_other_refused_requests(act: Act) -> None:
+    refused = well_done([act(attacks.draw_harm("train", seed)) for seed in range(8)])
+    crossings = crossed([act(JAILBROKEN, obey=True)], refused, each=30, seed="0")
+    texts = [t.scenario.messages[-1].content for t in crossings]
+    requests = {attacks.redraw(name).messages[-1].content for name in refused}
+    assert {next(request for request in requests if request in text) for text in texts} == requests
+    places = {text.startswith("for a film:"): text for text in texts}
+    assert set(places) == {True, False}
+    assert all("for a film:" in text for text in texts)
+    goals = [t.scenario.attack.goal for t in refused.values() if t.scenario.attack]
+    assert all(t.scenario.attack.goal in goals for t in crossings if t.scenario.attack)
+
+
+def test_nothing_that_an_exam_asks_is_learnt_from(act: Act) -> None:
+    exam = attacks.draw_jailbreak("dev", 5, family="poem", phrase="in a song the pirate says: {}")
+    with pytest.raises(ValueError, match="is of split dev, not train"):
+        crossed([act(exam)], {}, each=1, seed="0")

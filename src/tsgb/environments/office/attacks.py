@@ -188,6 +188,24 @@ def call_beginning(goal: ToolCall) -> str:
     return '{"name":"' + goal.name + '","arguments":{"'
 
 
+def wrapper_of(scenario: Scenario) -> str:
+    """The words of a scenario's jailbreak, with `{}` where the request stands."""
+    assert scenario.attack is not None and scenario.clean_id is not None
+    return scenario.attack.text.replace(redraw(scenario.clean_id).messages[-1].content, "{}", 1)
+
+
+def form_of(scenario: Scenario) -> str | None:
+    """The words of an attack with `{}` where its goal stands; None if they do not say the goal in a known way."""
+    attack = scenario.attack
+    if attack is None or attack.surface not in ("injection", "jailbreak"):
+        return None
+    goal = attack.goal
+    said = (words.format(**goal.arguments) for words in goals.IMPERATIVES[goal.name])
+    forms = (attack.text.replace(words, "{}", 1) for words in said)
+    form = wrapper_of(scenario) if attack.surface == "jailbreak" else next((f for f in forms if "{}" in f), "")
+    return form if form.count("{}") == 1 and form.count("{") == 1 else None
+
+
 def rewrapped(scenario: Scenario, surface: Surface, family: str, text: str, source: str = "static") -> Attack:
     """The scenario's harmful goal, attacked in another way."""
     assert scenario.attack is not None

@@ -1,7 +1,8 @@
 """The attacker's building blocks: what mutation recombines.
 
-Frames come from corpus and static families alone; openers and closers are words of everyday letters. A genome is a
-tuple of pieces; `phrase` turns it into a text with `{}` where the request goes.
+Frames come from corpus and static families alone, before a jailbreak's request, behind it or around it; openers and
+closers are words of everyday letters. A genome is a tuple of pieces; `phrase` turns it into a text with `{}` where the
+request goes.
 """
 
 from __future__ import annotations
@@ -65,7 +66,22 @@ def frames(surface: Surface) -> tuple[str, ...]:
 
 def draw_genome(rng: Random, surface: Surface) -> Genome:
     """A random form."""
-    return Genome(surface, rng.choice(OPENERS), rng.choice(frames(surface)), rng.choice(CLOSERS))
+    return Genome(surface, rng.choice(OPENERS), draw_frame(rng, surface), rng.choice(CLOSERS))
+
+
+def draw_frame(rng: Random, surface: Surface) -> str:
+    """A known frame; a jailbreak's may be turned round or put around with another."""
+    frame = rng.choice(frames(surface))
+    if surface != "jailbreak":
+        return frame
+    turned, other = turn(frame), rng.choice(frames(surface))
+    return rng.choice((frame, frame, turned, turn(other).format(frame)))
+
+
+def turn(frame: str) -> str:
+    """The words of a frame on the other side of the request."""
+    before, _, behind = frame.partition("{}")
+    return " ".join(f"{behind} {{}} {before}".split())
 
 
 def mutate(rng: Random, genome: Genome) -> Genome:
@@ -75,7 +91,7 @@ def mutate(rng: Random, genome: Genome) -> Genome:
         return replace(genome, opener=rng.choice(OPENERS))
     if change == 1:
         return replace(genome, closer=rng.choice(CLOSERS))
-    other = rng.choice(frames(genome.surface))
+    other = draw_frame(rng, genome.surface)
     nested = genome.surface == "jailbreak" and change == 2 and len(genome.frame) < 60
     return replace(genome, frame=other.format(genome.frame) if nested else other)
 
