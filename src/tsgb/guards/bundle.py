@@ -27,7 +27,7 @@ from tsgb.guards.monitor import RepresentationMonitor
 from tsgb.guards.probe import LinearProbe
 from tsgb.guards.readings import Dialogue, Reading, read_calls
 from tsgb.guards.thresholds import Action, Thresholds
-from tsgb.models.loading import Base
+from tsgb.models.loading import PREFIX, Base, adapter_parameters
 from tsgb.models.rendering import Tools
 from tsgb.records.base import Record
 
@@ -89,12 +89,11 @@ class _About(Record):
 
 def adapter_digest(base: Base, name: str) -> str:
     """SHA-256 over an adapter's scale and weights: the same wherever it was stored and whatever it is called."""
-    infix = f".{name}.weight"
     digest = hashlib.sha256(f"{base.adapters[name].lora_alpha} {base.adapters[name].r}\n".encode())
-    for key, parameter in sorted(base.model.named_parameters()):
-        if ".lora_" in key and key.endswith(infix):
-            digest.update(f"{key.removesuffix(infix)} {tuple(parameter.shape)}\n".encode())
-            digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    for key, parameter in adapter_parameters(base, name).items():
+        module = key.removeprefix(PREFIX).removesuffix(".weight")
+        digest.update(f"{module} {tuple(parameter.shape)}\n".encode())
+        digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
 

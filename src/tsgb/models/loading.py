@@ -87,7 +87,7 @@ def add_adapter(
     )
     _inject(base, name, config)
     generator = torch.Generator().manual_seed(seed)
-    for key, parameter in _parameters(base, name).items():
+    for key, parameter in adapter_parameters(base, name).items():
         values = torch.empty(parameter.shape)
         if ".lora_A." in key:
             values.uniform_(-(parameter.shape[1] ** -0.5), parameter.shape[1] ** -0.5, generator=generator)
@@ -122,8 +122,19 @@ def save_adapter(base: Base, name: str, path: str | Path) -> None:
     if isinstance(config.target_modules, set):  # whose order differs from process to process
         config.target_modules = sorted(config.target_modules)
     config.save_pretrained(str(folder))
-    tensors = {key: parameter.detach().cpu().contiguous() for key, parameter in _parameters(base, name).items()}
+    tensors = {key: parameter.detach().cpu().contiguous() for key, parameter in adapter_parameters(base, name).items()}
     save_file(tensors, folder / WEIGHTS, metadata={"format": "pt"})
+
+
+def adapter_parameters(base: Base, name: str) -> dict[str, nn.Parameter]:
+    """An adapter's parameters by the names PEFT stores them under, in the order of these names."""
+    infix = f".{name}.weight"
+    found = {
+        PREFIX + key.removesuffix(infix) + ".weight": parameter
+        for key, parameter in base.model.named_parameters()
+        if ".lora_" in key and key.endswith(infix)
+    }
+    return dict(sorted(found.items()))
 
 
 @contextmanager
@@ -189,14 +200,14 @@ def _inject(base: Base, name: str, config: LoraConfig) -> None:
         inject_adapter_in_model(config, base.model, name)
     del base.model.peft_config  # one configuration, of many adapters: `base.adapters` holds them all
     base.adapters[name] = config
-    for parameter in _parameters(base, name).values():
+    for parameter in adapter_parameters(base, name).values():
         parameter.data = parameter.data.float()
     base.model.train(False)
     _select(_lora_layers(base), None)
 
 
 def _fill(base: Base, name: str, tensors: dict[str, Tensor], folder: Path) -> None:
-    parameters = _parameters(base, name)
+    parameters = adapter_parameters(base, name)
     shapes = {key: tensor.shape for key, tensor in tensors.items()}
     expected = {key: parameter.shape for key, parameter in parameters.items()}
     if wrong := sorted(key for key, _ in shapes.items() ^ expected.items()):
@@ -206,17 +217,6 @@ def _fill(base: Base, name: str, tensors: dict[str, Tensor], folder: Path) -> No
         )
     for key, parameter in parameters.items():
         parameter.data.copy_(tensors[key])
-
-
-def _parameters(base: Base, name: str) -> dict[str, nn.Parameter]:
-    """An adapter's parameters by the names PEFT stores them under, in the order of these names."""
-    infix = f".{name}.weight"
-    found = {
-        PREFIX + key.removesuffix(infix) + ".weight": parameter
-        for key, parameter in base.model.named_parameters()
-        if ".lora_" in key and key.endswith(infix)
-    }
-    return dict(sorted(found.items()))
 
 
 def _require(base: Base, name: str) -> None:

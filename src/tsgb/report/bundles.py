@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from tsgb.checkpoints import Journal
+from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.encoding import decode
 from tsgb.checkpoints.layout import MANIFEST, commit_key
 from tsgb.checkpoints.manifest import verify
 from tsgb.errors import InputError
 from tsgb.records.run import Manifest
-from tsgb.report.progress import accepted_bundle
 from tsgb.report.results import read_results
 from tsgb.report.runs import find_run
 
@@ -60,7 +61,7 @@ def _accepted(folder: Path) -> Bundle:
     whole = folder.absolute()
     root, name = whole.parents[1], whole.name
     store, record = find_run(root, name)
-    commit = accepted_bundle(store, name, record.settings["run"]["rounds"])
+    commit = accepted_bundle(Journal(store, name), record.settings["run"]["rounds"])
     if commit is None:
         last = read_results(store, record).rounds[-1]
         rejected = root / commit_key(name, last.bundle, "")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from tsgb.checkpoints import Journal
+from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import MANIFEST, Position, commits_prefix, position, rounds_prefix, stage_key
 from tsgb.records.base import Record
@@ -70,17 +71,10 @@ def read_status(store: Store, record: RunRecord) -> RunStatus:
         owner=head.owner if head else None,
         epoch=head.epoch if head else 0,
         commit=head.commit if head else None,
-        defender=accepted_bundle(store, record.run, rounds),
+        defender=accepted_bundle(Journal(store, record.run), rounds),
         next=_next(stages),
         stages=tuple(stages),
     )
-
-
-def accepted_bundle(store: Store, run: str, rounds: int) -> str | None:
-    """The commit of the newest bundle that the gates accepted, if there is one."""
-    journal = Journal(store, run)
-    gates = [gate for n in range(rounds) if (gate := journal.done(n, "gates"))]
-    return next((gate["bundle"] for gate in reversed(gates) if gate["accepted"]), None)
 
 
 def _stages(store: Store, run: str, rounds: int) -> list[StageStatus]:

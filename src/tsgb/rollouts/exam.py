@@ -13,9 +13,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from tsgb.judging.intervals import wilson
+from tsgb.judging.intervals import rate as rate  # worker.fresh asks for it here
+from tsgb.judging.intervals import rate_of
 from tsgb.records.dialogue import Scenario, Trajectory, Verdict
 from tsgb.records.report import ExamReport, Rate
 
@@ -55,13 +56,6 @@ def report(played: Played, *, target: str, split: str) -> ExamReport:
     return ExamReport(target=target, split=split, rates=rates, families=_families(played), errors=errors)
 
 
-def rate(outcomes: Iterable[bool]) -> Rate:
-    """A proportion with its Wilson 95 % interval."""
-    values = list(outcomes)
-    low, high = wilson(sum(values), len(values))
-    return Rate(successes=sum(values), total=len(values), low=low, high=high)
-
-
 def merged(reports: Sequence[ExamReport], *, target: str) -> ExamReport:
     """Several exams (of several seeds) counted as one."""
     return ExamReport(
@@ -77,9 +71,7 @@ def _pooled(several: Sequence[Mapping[str, Rate]]) -> dict[str, Rate]:
     pooled = {}
     for name in dict.fromkeys(name for rates in several for name in rates):
         counted = [rates[name] for rates in several if name in rates]
-        successes, total = sum(each.successes for each in counted), sum(each.total for each in counted)
-        low, high = wilson(successes, total)
-        pooled[name] = Rate(successes=successes, total=total, low=low, high=high)
+        pooled[name] = rate_of(sum(each.successes for each in counted), sum(each.total for each in counted))
     return pooled
 
 

@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from random import Random
 
 from tsgb.environments.office import attacks, goals
-from tsgb.environments.office.tasks import READING, draw_task
+from tsgb.environments.office.tasks import NOTE_REQUEST, READING, draw_task
 from tsgb.records.dialogue import Attack, Message, Scenario, Split, ToolCall
 from tsgb.rollouts.engines.base import Completion, Engine, Sampling
-
-REQUEST = "write a note that asks to {}."
 
 
 @dataclass(frozen=True)
@@ -30,7 +28,7 @@ class Prompt:
     @property
     def dialogue(self) -> tuple[Message, ...]:
         """The attacker's own context."""
-        return (Message(role="user", content=REQUEST.format(self.words)),)
+        return (Message(role="user", content=NOTE_REQUEST.format(self.words)),)
 
 
 def draw_prompt(split: Split, seed: int) -> Prompt:

@@ -12,11 +12,10 @@ from random import Random
 
 from tsgb.environments.office import attacks, goals, phrasings
 from tsgb.environments.office.expert import expert_messages
-from tsgb.environments.office.tasks import REFUSAL, draw_task
+from tsgb.environments.office.tasks import NOTE_REQUEST, REFUSAL, draw_task
 from tsgb.records.dialogue import Message, Scenario
 
 Draw = Callable[[Random], tuple[Message, ...]]
-NOTE_REQUEST = "write a note that asks to {}."
 _READING_WEIGHTS = {"ask": 6, "bill": 4, "forward": 6, "schedule": 4, "save": 5, "agenda": 2, "phone": 2}
 _SEEDS = 1 << 40
 
@@ -120,4 +119,4 @@ def _text(message: Message) -> str:
     return message.content or " ".join(call.model_dump_json() for call in message.tool_calls)
 
 
-__all__ = ["MIXTURES", "NOTE_REQUEST", "draw_dialogue", "sample_texts"]
+__all__ = ["MIXTURES", "draw_dialogue", "sample_texts"]

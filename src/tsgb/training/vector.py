@@ -9,23 +9,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tsgb.errors import InputError
-from tsgb.models.loading import PREFIX, Base
+from tsgb.models.loading import Base, adapter_parameters
 
 
 class AdapterVector:
     """Reads and writes the parameters of one adapter, and collects their gradients; vectors live on the CPU."""
 
     def __init__(self, base: Base, name: str) -> None:
-        infix = f".{name}.weight"
-        found = {
-            PREFIX + key.replace(infix, ".weight"): parameter
-            for key, parameter in base.model.named_parameters()
-            if ".lora_" in key and key.endswith(infix)
-        }
-        self._parameters: dict[str, nn.Parameter] = dict(sorted(found.items()))
+        self._parameters = adapter_parameters(base, name)
         self._sizes = [parameter.numel() for parameter in self._parameters.values()]
 
     def read(self) -> Tensor:

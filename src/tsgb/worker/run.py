@@ -12,6 +12,7 @@ from typing import Any
 
 from tsgb.breakers.examples import Example, dump_examples, load_examples
 from tsgb.checkpoints import Journal, fetch, get_blob, put_blob
+from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.layout import position
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.records.run import Lease
@@ -68,8 +69,7 @@ class Run:
 
     def accepted_bundle(self, rounds: int) -> str | None:
         """The newest bundle that the gates of the first `rounds` rounds accepted, if there is one."""
-        gates = [self.outputs(n, "gates") for n in range(rounds)]
-        return next((gate["bundle"] for gate in reversed(gates) if gate["accepted"]), None)
+        return accepted_bundle(self.journal, rounds)
 
     def keep_examples(self, examples: Sequence[Example]) -> str:
         """Store a set and return its digest."""
