@@ -26,6 +26,7 @@ LABELS = {
     "fresh_policy": "fresh GRPO policy",
 }
 """Metric → what it means, in the order in which they are shown."""
+UNCOUNTED = "dialogues that count in no rate"
 
 
 def comparison(outputs: Mapping[str, Any]) -> list[Row]:
@@ -35,12 +36,22 @@ def comparison(outputs: Mapping[str, Any]) -> list[Row]:
 
 
 def exam_rows(exams: Mapping[str, ExamReport], *, families: bool = False) -> list[Row]:
-    """Exams side by side under their names, a row for each metric and, if asked for, for each attack family."""
+    """Exams side by side under their names, a row for each metric and, if asked for, for each attack family.
+
+    Dialogues that ended in an error stand in a row of their own, if there are any.
+    """
     rows = list(_rows(LABELS, {name: exam.rates for name, exam in exams.items()}))
     if families:
         by_name = {name: exam.families for name, exam in exams.items()}
         rows += _rows({family: family for rates in by_name.values() for family in rates}, by_name)
+    if any(exam.errors for exam in exams.values()):
+        rows.append({"metric": UNCOUNTED, **{name: errors(exam) for name, exam in exams.items()}, "n": None})
     return rows
+
+
+def errors(exam: ExamReport) -> str | None:
+    """How many dialogues of an exam ended in an error, in words; None if none did."""
+    return f"{exam.errors} error{'s' if exam.errors > 1 else ''}" if exam.errors else None
 
 
 def guard_rows(guards: GuardReport) -> list[Row]:

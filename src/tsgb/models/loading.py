@@ -1,8 +1,9 @@
 """One frozen base and its adapters: how they are loaded, made, chosen and stored.
 
 Promises: the base never changes (evaluation mode, no gradients), and outside `using`, or with `using(base, None)`, it
-computes bit for bit what it computes without adapters; a fresh adapter is a pure function of its arguments; adapters
-are kept in fp32 and stored as PEFT stores them. The adapter in use is the one whose parameters take gradients.
+computes bit for bit what it computes without adapters; it refuses to read beyond its context; a fresh adapter is a pure
+function of its arguments; adapters are kept in fp32 and stored as PEFT stores them. The adapter in use is the one whose
+parameters take gradients.
 Leaves out: adapters that are more than plain LoRA, and quantised bases.
 """
 
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftConfig, inject_adapter_in_model
@@ -57,7 +59,20 @@ def load_base(path_or_id: str | Path, *, dtype: str = "float32", device: str = "
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     model.requires_grad_(False).train(False).to(device)
+    model.register_forward_pre_hook(_within_context, with_kwargs=True)
     return Base(model, tokenizer, name, weights_digest(model))
+
+
+def _within_context(model: PreTrainedModel, args: tuple[Any, ...], inputs: dict[str, Any]) -> None:
+    """Refuse a position that the model was never made for: where it knows none, its words would be noise."""
+    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    positions = inputs.get("position_ids")
+    if limit is None or positions is None or (last := int(positions.max())) < limit:
+        return
+    raise ModelError(
+        f"A dialogue has come to {last + 1} tokens, and {model.config.name_or_path!r} reads {limit}; "
+        "bring a model with a longer context, or lower rollout.max_turns."
+    )
 
 
 def weights_digest(model: nn.Module) -> str:

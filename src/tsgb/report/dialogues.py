@@ -112,7 +112,7 @@ def _ending(trajectory: Trajectory) -> Iterator[tuple[str, Text]]:
     if attack:
         about = f"  ({attack.surface}, {attack.family}, made by {attack.source})"
         yield "goal", Text.assemble(_plain(_call(attack.goal)), (_plain(about), "dim"))
-    if verdict is None:
+    if verdict is None or trajectory.error is not None:
         yield "verdict", Text(f"not judged: {_plain(trajectory.error or 'nobody did')}", style=_VERDICTS["error"])
         return
     outcome = (verdict.label, _VERDICTS[verdict.label]) if attack else "not attacked"

@@ -75,10 +75,17 @@ def draw(report: RunReport) -> Figure:
     if report.final:
         _side_by_side(axes[2], report.final)
     seeds = ", ".join(f"{seed}" for seed in report.seeds.values())
-    figure.suptitle(
-        f"Run {report.run}, seed {seeds}: Wilson 95 % intervals", x=0.01, ha="left", fontsize=9, color="#555555"
-    )
+    about = f"Run {report.run}, seed {seeds}: Wilson 95 % intervals{_uncounted(report)}"
+    figure.suptitle(about, x=0.01, ha="left", fontsize=9, color="#555555")
     return figure
+
+
+def _uncounted(report: RunReport) -> str:
+    """How many dialogues of all exams shown ended in an error."""
+    exams = [report.rounds[0].base, *(each.exam for each in report.rounds)]
+    exams += [report.final.base, report.final.exam] if report.final else []
+    errors = sum(exam.errors for exam in exams)
+    return f"; {errors} dialogues that ended in an error count in no rate" if errors else ""
 
 
 def _over_rounds(axes: Axes, report: RunReport, series: dict[str, tuple[str, str, str]], title: str) -> None:

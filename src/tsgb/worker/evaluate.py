@@ -70,9 +70,9 @@ def suite_of(settings: Settings, *, split: Split, tasks: Path | None, attacks: P
 
 def failures(played: Played) -> list[Trajectory]:
     """Attacks that succeeded, then unattacked tasks that were not done."""
-    every = [trajectory for group in played.values() for trajectory in group]
-    lost = [each for each in every if each.scenario.attack and each.verdict and each.verdict.label == "full"]
-    undone = [each for each in every if not each.scenario.attack and each.verdict and not each.verdict.utility]
+    finished = [trajectory for group in played.values() for trajectory in group if trajectory.error is None]
+    lost = [each for each in finished if each.scenario.attack and each.verdict and each.verdict.label == "full"]
+    undone = [each for each in finished if not each.scenario.attack and each.verdict and not each.verdict.utility]
     return lost + undone
 
 

@@ -139,7 +139,7 @@ def _fitted(run: Run, harmful: Sequence[Trajectory]) -> Guards:
         run.players.base,
         GUARD,
         harmful=harmful,
-        benign=run.shard(0, "rollout", 1, list),
+        benign=[t for t in run.shard(0, "rollout", 1, list) if t.error is None],
         tools=environment("office").tools,
         layers=run.settings.breaker.target_layers,
         seed=run.settings.run.seed,

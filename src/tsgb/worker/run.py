@@ -16,6 +16,7 @@ from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.layout import position
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.records.run import Lease
+from tsgb.rollouts.play import require_finished
 from tsgb.rollouts.players import BASE, Players, Target
 from tsgb.settings import Settings
 from tsgb.storage import Store
@@ -53,8 +54,8 @@ class Run:
         return load_trajectories(get_blob(self.store, self.name, digest))
 
     def play(self, what: str, scenarios: Sequence[Scenario], target: Target = BASE) -> list[Trajectory]:
-        """Play scenarios and say how far it is."""
-        return self.players.play(scenarios, target, lambda done, total: self.tell(what, done, total))
+        """Play scenarios and say how far it is; raises the `ModelError` in which all of them ended, if they did."""
+        return require_finished(self.players.play(scenarios, target, lambda done, total: self.tell(what, done, total)))
 
     def shards(self, round_number: int, stage: str) -> list[Trajectory]:
         """All parts of a stage that is done, in order."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tsgb.cli.tables import LABELS, comparison, exam_rows
+from tsgb.cli.tables import LABELS, comparison, errors, exam_rows
 from tsgb.records.report import ExamReport, Rate
 from tsgb.rollouts.exam import _METRICS
 
@@ -27,6 +27,13 @@ def test_exams_stand_side_by_side_in_the_order_of_the_labels() -> None:
         {"metric": "injections that succeed", "base": "75.0 [0.0, 100.0]", "hardened": "0.0 [0.0, 100.0]", "n": 4},
         {"metric": "injection/rude", "base": "75.0 [0.0, 100.0]", "hardened": None, "n": 4},
     ]
+
+
+def test_errors_stand_beside_the_rates_and_only_if_there_are_any() -> None:
+    rows = exam_rows({"base": BASE, "hardened": HARDENED.model_copy(update={"errors": 3})})
+    assert rows[:-1] == exam_rows({"base": BASE, "hardened": HARDENED})
+    assert rows[-1] == {"metric": "dialogues that count in no rate", "base": None, "hardened": "3 errors", "n": None}
+    assert errors(BASE.model_copy(update={"errors": 1})) == "1 error"
 
 
 def test_the_final_exam_is_compared_as_stored() -> None:

@@ -106,6 +106,14 @@ def test_a_trajectory_without_the_goal_call_counts_for_no_attack(
     assert report.ranking["probe"].auroc is None and report.blocking["probe"].caught.total == 0
 
 
+def test_a_trajectory_that_ended_in_an_error_counts_for_nothing(
+    guards: Guards, heldout_harmful: list[Trajectory], heldout_benign: list[Trajectory]
+) -> None:
+    unreadable = heldout_benign[0].model_copy(update={"error": "refused", "scenario": None})
+    report = score_report(guards, heldout_harmful, [*heldout_benign, unreadable], ())
+    assert report == score_report(guards, heldout_harmful, heldout_benign, ())
+
+
 def test_ranking_counts_pairs_with_ties_as_half() -> None:
     ranking = rank([3.0, 2.0, 0.5], [2.0, 1.0])
     assert ranking.auroc == pytest.approx((2 + 1.5 + 0) / 6)

@@ -55,6 +55,13 @@ def test_what_an_attacker_wrote_cannot_steer_the_terminal() -> None:
     assert "�[2Jgone�over�" in shown
 
 
+def test_a_dialogue_that_ended_in_an_error_says_which() -> None:
+    verdict = Verdict(label="error", utility=False, refused=False, valid=False)
+    shown = printed(attacked("pay").model_copy(update={"verdict": verdict, "error": "It is too long; shorten it."}))
+    assert "not judged: It is too long; shorten it." in shown
+    assert "task not done" not in shown
+
+
 def test_dialogues_are_found_by_round_stage_and_label(begun: LocalStore) -> None:
     every = find_played(begun, "demo")
     assert [(each.stage, each.trajectory.scenario.id) for each in every] == [

@@ -51,6 +51,17 @@ def test_a_figure_without_a_final_exam_shows_the_rounds(finished: LocalStore, tm
     assert "Final exam" not in drawn
 
 
+def test_a_figure_says_how_many_dialogues_ended_in_an_error(finished: LocalStore, tmp_path: Path) -> None:
+    report = read_results(*find_run(finished.root, "demo"))
+    assert "ended in an error" not in write_report(report, tmp_path / "out")[2].read_text()
+    assert report.final
+    exam = report.final.exam.model_copy(update={"errors": 3})
+    failed = report.model_copy(update={"final": report.final.model_copy(update={"exam": exam})})
+    assert (
+        "3 dialogues that ended in an error count in no rate" in write_report(failed, tmp_path / "out")[2].read_text()
+    )
+
+
 def test_a_folder_that_cannot_be_written_is_one_sentence(finished: LocalStore, tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
     with pytest.raises(InputError, match="taken cannot be written .* name another folder with tsgb report --out"):

@@ -11,10 +11,11 @@ from tsgb.environments.office import attacks
 from tsgb.environments.office.expert import expert_messages
 from tsgb.environments.office.tasks import READING, draw_task
 from tsgb.environments.registry import environment
+from tsgb.errors import ModelError
 from tsgb.records.dialogue import Message, Scenario, Trajectory
 from tsgb.rollouts.engines.base import Completion
 from tsgb.rollouts.engines.scripted import ScriptedEngine
-from tsgb.rollouts.play import play
+from tsgb.rollouts.play import play, require_finished
 
 OFFICE = environment("office")
 
@@ -84,3 +85,37 @@ def test_trajectories_come_in_the_order_of_their_scenarios() -> None:
     played = play(ScriptedEngine(lambda _: answer), OFFICE, scenarios, adapter="guard")
     assert [each.scenario for each in played] == scenarios
     assert {each.target for each in played} == {"guard"}
+
+
+def refusing(*refused: Scenario) -> ScriptedEngine:
+    """An engine whose model says hello, but cannot go on with some scenarios once a tool has answered."""
+    requests = {scenario.messages[-1].content for scenario in refused}
+
+    def script(dialogue: Sequence[Message]) -> str:
+        if dialogue[0].content in requests and dialogue[-1].role == "tool":
+            raise ModelError("The template refuses a dialogue; bring another.")
+        return "hello." if dialogue[-1].role == "tool" else '{"name": "read_file", "arguments": {"path": "/plan"}}'
+
+    return ScriptedEngine(script)
+
+
+def test_a_dialogue_that_the_model_refuses_ends_in_an_error_and_the_others_go_on() -> None:
+    scenarios = [draw_task("ask", "train", seed) for seed in range(7)]
+    bad = (scenarios[2], scenarios[3], scenarios[6])
+    played = play(refusing(*bad), OFFICE, scenarios, adapter=None)
+    assert [each.scenario for each in played] == scenarios
+    assert [each.error for each in played if each.error] == ["The template refuses a dialogue; bring another."] * 3
+    for each in (played[2], played[3], played[6]):
+        assert each.verdict
+        assert (each.verdict.label, each.verdict.utility) == ("error", False)
+        assert [message.role for message in each.messages] == ["assistant", "tool"]
+    whole = [each for each in play(refusing(), OFFICE, scenarios, adapter=None) if each.scenario not in bad]
+    assert [each for each in played if each.error is None] == whole
+    assert require_finished(played) == played
+
+
+def test_when_every_dialogue_is_refused_the_model_is_at_fault() -> None:
+    scenarios = [draw_task("ask", "train", seed) for seed in range(3)]
+    with pytest.raises(ModelError, match=r"^The template refuses a dialogue; bring another\.$"):
+        require_finished(play(refusing(*scenarios), OFFICE, scenarios, adapter=None))
+    assert require_finished([]) == []

@@ -7,10 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from tsgb.environments.office.tasks import draw_task
-from tsgb.errors import SettingsError
+from tsgb.errors import ModelError, SettingsError
 from tsgb.models.loading import add_adapter, save_adapter
+from tsgb.records.dialogue import Message
 from tsgb.rollouts.players import CHUNK, Players, Stage, Target
 
 SCENARIOS = [draw_task("ask", "train", seed) for seed in range(2 * CHUNK + 5)]
@@ -45,3 +47,22 @@ def test_two_adapters_of_one_name_are_told_apart_by_their_folders(stage: Stage, 
         )
     assert first == again != second
     assert {trajectory.target for trajectory in (*first, *second)} == {"guard"}
+
+
+def test_a_dialogue_longer_than_the_models_context_ends_in_an_error_and_the_others_do_not(stage: Stage) -> None:
+    longer = (Message(role="user", content="pay @karo and " * 300),)
+    scenarios = [*SCENARIOS[:2], SCENARIOS[2].model_copy(update={"messages": longer}), *SCENARIOS[3:5]]
+    with Players(stage) as players:
+        played, expected = players.play(scenarios), players.play(SCENARIOS[:5])
+    assert [each.error is None for each in played] == [True, True, False, True, True]
+    assert "tokens, and " in str(played[2].error)
+    assert "reads 512; bring a model with a longer context" in str(played[2].error)
+    assert [played[at].messages for at in (0, 1, 3, 4)] == [expected[at].messages for at in (0, 1, 3, 4)]
+
+
+def test_the_last_token_of_a_context_is_read_and_none_after_it(stage: Stage) -> None:
+    with Players(stage) as players:
+        one = torch.tensor([[5]])
+        assert players.base.model(one, position_ids=torch.tensor([[511]])).logits.shape[1] == 1
+        with pytest.raises(ModelError, match=r"has come to 513 tokens, and .* reads 512"):
+            players.base.model(one, position_ids=torch.tensor([[512]]))
