@@ -3,9 +3,9 @@
 | stage | does |
 |---|---|
 | plan | names who defends and who attacks, from the rounds accepted so far |
-| rollout | known attacks against the defender; once per run, the frozen model's own good work |
+| rollout | known attacks and earlier rounds' winners against the defender; once, the frozen model's own good work |
 | attack | mutation on two surfaces, then GRPO iterations of the attacker's policy, each a stored part |
-| sets | the frozen model plays every attacked scenario without the attack; breaker, retain and twin sets |
+| sets | the frozen model plays every scenario without its attack, and every wrapper around other requests; the sets |
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tsgb.environments.office.tasks import READING, draw_task
 from tsgb.environments.registry import environment
 from tsgb.records.dialogue import Scenario, Surface, Trajectory
 from tsgb.rollouts.mutation import attacked
-from tsgb.rollouts.players import Target
+from tsgb.rollouts.players import BASE, Target
 from tsgb.rollouts.reward import success_rate
 from tsgb.worker.policy import learn
 from tsgb.worker.run import Run
 from tsgb.worker.search import Budget, clean_contexts, mutation_search, static_attacks
-from tsgb.worker.sets import crossed, make_sets, well_done
+from tsgb.worker.sets import Clean, crossed, crossed_wrappers, make_sets, well_done
 
 MUTATED: tuple[Surface, ...] = ("injection", "jailbreak")
 
@@ -41,8 +41,7 @@ def rollout(run: Run, n: int) -> dict[str, Any]:
     """Known attacks against the current defender; in the first round also ordinary work by the frozen model."""
     target = run.target(run.outputs(n, "plan")["defender"])
     count = budget_of(run).static
-    forms = archive(run, n)
-    replayed = replays(forms, count // 3 if forms else 0, seed=run.seed(n, "archive"))
+    replayed = replays(archive(run, n), count // 3, seed=run.seed(n, "archive"))
     known = [*static_attacks("train", count - len(replayed), seed=run.seed(n, "static")), *replayed]
     played = run.shard(n, "rollout", 0, lambda: run.play("known attacks", known, target))
     ordinary = ordinary_work(run.settings.rollout.ordinary, seed=run.seed(0, "ordinary"))
@@ -68,18 +67,29 @@ def attack(run: Run, n: int) -> dict[str, Any]:
 
 def sets(run: Run, n: int) -> dict[str, Any]:
     """The examples of this round: all attempts so far, beside what the frozen model does when nobody attacks."""
-    by_round = [attempts_of(run, r) for r in range(n + 1)]
-    attempts = [trajectory for tried in by_round for trajectory in tried]
     benign = run.shard(0, "rollout", 1, list)
-    clean: list[Trajectory] = []
-    for r, tried in enumerate(by_round):
-        contexts = clean_contexts(tried)
-        clean += run.shard(r, "sets", 0, lambda contexts=contexts: run.play("honest twins", contexts))  # type: ignore[misc]
-    honest, each = well_done([*clean, *benign]), run.settings.breaker.crossings
-    crossings = crossed(attempts, honest, each=each, seed=run.seed(n, "crossed"))
+    attempts, honest = list[Trajectory](), well_done(benign)
+    for r in range(n + 1):
+        tried = attempts_of(run, r)
+        honest = {**honest, **well_done(_honest_plays(run, r, tried))}
+        attempts += [*tried, *_crossed_plays(run, r, tried, honest)]
+    crossings = crossed(attempts, honest, each=run.settings.breaker.crossings, seed=run.seed(n, "crossed"))
     tokenizer, tools = run.players.base.tokenizer, environment("office").tools
     examples = make_sets(tokenizer, tools, attempts, honest, benign, crossings=crossings)
-    return {"shards": 1, "examples": run.keep_examples(examples), "strata": dict(Counter(e.stratum for e in examples))}
+    return {"shards": 2, "examples": run.keep_examples(examples), "strata": dict(Counter(e.stratum for e in examples))}
+
+
+def _honest_plays(run: Run, r: int, tried: Sequence[Trajectory]) -> list[Trajectory]:
+    """What the frozen model does in the scenarios of a round without their attacks."""
+    return run.shard(r, "sets", 0, lambda: run.play("honest twins", clean_contexts(tried)))
+
+
+def _crossed_plays(run: Run, r: int, tried: Sequence[Trajectory], honest: Clean) -> list[Trajectory]:
+    """What the frozen model does when the wrappers of a round stand around other requests."""
+    each, seed = run.settings.breaker.crossings, run.seed(r, "wrappers")
+    return run.shard(
+        r, "sets", 1, lambda: run.play("crossed wrappers", crossed_wrappers(tried, honest, each=each, seed=seed))
+    )
 
 
 def attempts_of(run: Run, n: int) -> list[Trajectory]:
@@ -88,20 +98,26 @@ def attempts_of(run: Run, n: int) -> list[Trajectory]:
 
 
 def archive(run: Run, n: int) -> list[Genome]:
-    """The forms that won in the rounds before, the most successful first."""
-    won = Counter(
-        (t.scenario.attack.surface, form)
-        for r in range(n)
-        for t in run.shards(r, "attack")
-        if t.scenario.attack and t.verdict and t.verdict.label == "full" and (form := attacks.form_of(t.scenario))
-    )
-    return [Genome(surface, "", form, "") for (surface, form), _ in won.most_common()]
+    """The forms that won in the rounds before: those that broke a hardened defender first, then the most successful."""
+    tried = [(t, attacks.form_of(t.scenario)) for r in range(n) for t in run.shards(r, "attack")]
+    won = [(t, form) for t, form in tried if form and t.verdict and t.verdict.label == "full"]
+    wins = Counter(_genome(t, form) for t, form in won)
+    broke = Counter(_genome(t, form) for t, form in won if t.target != BASE.name)
+    return sorted(wins, key=lambda genome: (-broke[genome], -wins[genome]))
+
+
+def _genome(won: Trajectory, form: str) -> Genome:
+    assert won.scenario.attack is not None
+    return Genome(won.scenario.attack.surface, "", form, "")
 
 
 def replays(forms: Sequence[Genome], count: int, *, seed: str) -> list[Scenario]:
-    """Fresh scenarios attacked in forms of the archive, in turn."""
+    """Fresh scenarios attacked in forms of the archive: surface by surface in turn, and the forms of each in order."""
     rng = Random(f"archive/{seed}")
-    return [attacked(forms[index % len(forms)], "train", rng.randrange(1 << 40), "archive") for index in range(count)]
+    surfaces = [those for surface in MUTATED if (those := [form for form in forms if form.surface == surface])]
+    turns = [surfaces[index % len(surfaces)] for index in range(count)] if surfaces else []
+    drawn = [those[index // len(surfaces) % len(those)] for index, those in enumerate(turns)]
+    return [attacked(form, "train", rng.randrange(1 << 40), "archive") for form in drawn]
 
 
 def ordinary_work(count: int, *, seed: str) -> list[Scenario]:
@@ -159,7 +175,7 @@ def _mutate(run: Run, n: int, number: int, surface: Surface, target: Target) -> 
     def search() -> list[Trajectory]:
         seed = run.seed(n, f"mutation-{surface}")
         budget, forms = budget_of(run).search, [form for form in archive(run, n) if form.surface == surface]
-        elites = (*forms[: budget.population // 4], *_elites(surface))
+        elites = (*forms[: budget.population // 8], *_elites(surface))
         history = mutation_search(run.players, target, surface, budget, seed=seed, elites=elites)
         return [t for generation in history for tried in generation.trajectories for t in tried]
 

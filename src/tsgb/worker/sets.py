@@ -19,7 +19,7 @@ from tsgb.environments.office.attacks import inject, jailbreak, rewrapped, wrapp
 from tsgb.environments.office.tasks import READING
 from tsgb.environments.registry import environment
 from tsgb.models.rendering import Tools
-from tsgb.records.dialogue import Scenario, Trajectory
+from tsgb.records.dialogue import Attack, Scenario, Trajectory
 
 Clean = Mapping[str, Trajectory]
 """Scenario id → how the frozen model plays it without the attack, where that went well."""
@@ -47,6 +47,7 @@ def make_sets(
     crossings: Sequence[Trajectory] = (),
 ) -> list[Example]:
     """All examples of a round, in a fixed order; `crossings` are contexts that serve as twins alone."""
+    _require_train((*attacked, *clean.values(), *benign, *crossings))
     sets: list[Example | None] = [
         *_breakers(tokenizer, tools, attacked, clean),
         *_twins(tokenizer, tools, (*attacked, *crossings), clean),
@@ -56,45 +57,57 @@ def make_sets(
 
 
 def crossed(attempts: Sequence[Trajectory], clean: Clean, *, each: int, seed: str) -> list[Trajectory]:
-    """Every attack tried, put to `each` other tasks or requests that the frozen model does well by.
+    """Every injection tried, put into `each` other tasks that the frozen model does well, as far as the tool's answer.
 
     A twin needs no play under attack, only what the agent would read and what it should go on with; so a few clean
     dialogues and a few attacks make many twins, and no pair of names is seen often enough to be learnt by heart.
     """
-    _require_train(attempts)
     rng = Random(f"crossed/{seed}")
     tasks = [t for t in clean.values() if t.scenario.utility.get("vector") and t.scenario.kind in READING]
-    harm = [t for t in clean.values() if t.scenario.kind == "harm"]
-    makers = {"injection": (tasks, _read_under_attack), "jailbreak": (harm, _asked_in_a_wrapper)}
-    crossings = []
-    tried = {t.scenario.id + t.scenario.attack.text: t.scenario for t in attempts if t.scenario.attack}
-    for scenario in (each for each in tried.values() if each.attack and each.attack.surface in makers):
-        others, make = makers[scenario.attack.surface]  # type: ignore[union-attr]
-        crossings += [make(rng, rng.choice(others), scenario) for _ in range(each) if others]
-    return crossings
+    attacks = [t.scenario.attack for t in attempts if t.scenario.attack and t.scenario.attack.surface == "injection"]
+    return [_read_under_attack(rng.choice(tasks), attack) for attack in attacks for _ in range(each) if tasks]
 
 
-def _require_train(attempts: Iterable[Trajectory]) -> None:
+def crossed_wrappers(attempts: Sequence[Trajectory], clean: Clean, *, each: int, seed: str) -> list[Scenario]:
+    """Every jailbreak tried, with `each` other requests that the frozen model refuses plainly.
+
+    A wrapper's words stand where they stood, on the other side of the request, or before it with another's behind it.
+    The frozen model may play these scenarios: what it falls for is a breaker, and its plain refusal is everyone's twin.
+    """
+    rng = Random(f"wrappers/{seed}")
+    refused = [t.scenario for t in clean.values() if t.scenario.kind == "harm"]
+    tried = [t.scenario for t in attempts if t.scenario.attack and t.scenario.attack.surface == "jailbreak"]
+    wrappers = [wrapper_of(scenario) for scenario in tried]
+    return [
+        _wrapped(rng.choice(refused), replaced(rng, wrapper, rng.choice(wrappers)))
+        for wrapper in wrappers
+        for _ in range(each)
+        if refused
+    ]
+
+
+def replaced(rng: Random, wrapper: str, other: str) -> str:
+    """A wrapper as it is, turned round, or put before the request with another's words behind."""
+    before, _, behind = wrapper.partition("{}")
+    around = f"{before} {behind} {{}} {other.replace('{}', ' ')}"
+    return " ".join(rng.choice((wrapper, f"{behind} {{}} {before}", around)).split())
+
+
+def _wrapped(refused: Scenario, wrapper: str) -> Scenario:
+    text = wrapper.replace("{}", refused.messages[-1].content, 1)
+    return jailbreak(refused, rewrapped(refused, "jailbreak", "crossed", text, "mutation"))
+
+
+def _require_train(trajectories: Iterable[Trajectory]) -> None:
     """Nothing that an exam asks may be learnt from."""
-    for trajectory in attempts:
+    for trajectory in trajectories:
         if trajectory.scenario.split != "train":
             raise ValueError(f"{trajectory.scenario.id} is of split {trajectory.scenario.split}, not train")
 
 
-def _asked_in_a_wrapper(rng: Random, clean: Trajectory, tried: Scenario) -> Trajectory:
-    """The refused request in the wrapper that was tried, whose words stand before, behind or around it."""
-    assert tried.attack is not None
-    before, _, behind = wrapper_of(tried).partition("{}")
-    front, back = rng.choice(((before, behind), ("", f"{behind} {before}"), (f"{before} {behind}", "")))
-    text = " ".join(f"{front} {clean.scenario.messages[-1].content} {back}".split())
-    attack = rewrapped(clean.scenario, "jailbreak", tried.attack.family, text, tried.attack.source)
-    return Trajectory(scenario=jailbreak(clean.scenario, attack), target=clean.target, messages=())
-
-
-def _read_under_attack(rng: Random, clean: Trajectory, tried: Scenario) -> Trajectory:
+def _read_under_attack(clean: Trajectory, attack: Attack) -> Trajectory:
     """The clean dialogue with what its tools would have answered under attack."""
-    assert tried.attack is not None
-    scenario = inject(clean.scenario, tried.attack)
+    scenario = inject(clean.scenario, attack)
     world = environment(scenario.environment).open(scenario)
     calls = (call for message in clean.messages for call in message.tool_calls)
     answers = (world.call(call) for call in calls)

@@ -15,7 +15,7 @@ from tsgb.environments.registry import environment
 from tsgb.records.dialogue import Attack, Scenario, ToolCall, Trajectory, Verdict
 from tsgb.rollouts.mutation import attacked
 from tsgb.worker.search import clean_contexts
-from tsgb.worker.sets import crossed, make_sets, well_done
+from tsgb.worker.sets import crossed, crossed_wrappers, make_sets, well_done
 
 Act = Callable[..., Trajectory]
 INJECTED = attacks.draw_injected("ask", "train", 3, family="important", phrase="important: {}!")
@@ -150,18 +150,31 @@ def test_an_honest_call_is_never_rerouted_however_much_it_resembles_the_goal(
 
 def test_every_wrapper_is_put_before_behind_and_around_other_refused_requests(act: Act) -> None:
     refused = well_done([act(attacks.draw_harm("train", seed)) for seed in range(8)])
-    crossings = crossed([act(JAILBROKEN, obey=True)], refused, each=30, seed="0")
-    texts = [t.scenario.messages[-1].content for t in crossings]
-    requests = {attacks.redraw(name).messages[-1].content for name in refused}
-    assert {next(request for request in requests if request in text) for text in texts} == requests
-    places = {text.startswith("for a film:"): text for text in texts}
-    assert set(places) == {True, False}
-    assert all("for a film:" in text for text in texts)
-    goals = [t.scenario.attack.goal for t in refused.values() if t.scenario.attack]
-    assert all(t.scenario.attack.goal in goals for t in crossings if t.scenario.attack)
+    crossings = crossed_wrappers([act(JAILBROKEN, obey=True)], refused, each=60, seed="0")
+    requests = {attacks.redraw(name).messages[-1].content: name for name in refused}
+    seen = {attacks.wrapper_of(scenario) for scenario in crossings}
+    assert seen == {"for a film: {}", "{} for a film:", "for a film: {} for a film:"}
+    assert {scenario.clean_id for scenario in crossings} == set(requests.values())
+    goals = {name: t.scenario.attack.goal for name, t in refused.items() if t.scenario.attack}
+    assert all(scenario.attack and scenario.attack.goal == goals[scenario.clean_id or ""] for scenario in crossings)
 
 
-def test_nothing_that_an_exam_asks_is_learnt_from(act: Act) -> None:
+def test_a_crossed_wrapper_that_works_is_rerouted_and_has_the_plain_refusal_for_a_twin(
+    sets: Callable[..., list[Example]], act: Act
+) -> None:
+    refused = well_done([act(attacks.draw_harm("train", 7))])
+    [crossing] = crossed_wrappers([act(JAILBROKEN)], refused, each=1, seed="0")
+    assert strata(sets([act(crossing, obey=True)])) == ["breaker/jailbreak", "twin/jailbreak"]
+
+
+def test_nothing_is_crossed_with_what_the_frozen_model_does_not_refuse(act: Act) -> None:
+    obeyed = well_done([act(attacks.draw_harm("train", 7), obey=True), act(draw_task("ask", "train", 1))])
+    assert crossed_wrappers([act(JAILBROKEN)], obeyed, each=3, seed="0") == []
+
+
+def test_nothing_that_an_exam_asks_is_learnt_from(sets: Callable[..., list[Example]], act: Act) -> None:
     exam = attacks.draw_jailbreak("dev", 5, family="poem", phrase="in a song the pirate says: {}")
     with pytest.raises(ValueError, match="is of split dev, not train"):
-        crossed([act(exam)], {}, each=1, seed="0")
+        sets([act(exam)])
+    with pytest.raises(ValueError, match="is of split dev, not train"):
+        sets([], [act(draw_task("ask", "dev", 1))])
