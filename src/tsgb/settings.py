@@ -213,7 +213,7 @@ class EvaluationSettings(_Section):
     attacked: PositiveInt = 192
     """Scenarios with an injection, a jailbreak or a prefill."""
     harmful: PositiveInt = 48
-    """Plain harmful requests, and as many of each other small group."""
+    """Plain harmful requests, and as many of each other small group; twice as many jailbreaks."""
     fresh_episodes: NonNegativeInt = 480
     """Episodes in which fresh attackers train against the final model before its last exam; 0: no fresh attackers."""
 

@@ -198,7 +198,7 @@ def test_attacked_tasks_of_a_suite_are_its_benign_ones(split: Split) -> None:
     assert families == set(attacks.INJECTIONS[split])
     sizes = {group: len(scenarios) for group, scenarios in suite.items()}
     assert sizes == {
-        "benign": 16, "delegated": 8, "over_refusal": 8, "harm": 8, "injection": 32, "jailbreak": 8, "prefill": 8
+        "benign": 16, "delegated": 8, "over_refusal": 8, "harm": 8, "injection": 32, "jailbreak": 16, "prefill": 8
     }  # fmt: skip
 
 

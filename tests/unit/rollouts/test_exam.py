@@ -77,7 +77,7 @@ def test_a_suite_is_played_as_one_list_and_given_back_by_group() -> None:
         return [judged(scenario) for scenario in scenarios]
 
     played = sit(play, suite)
-    assert lists == [11]
+    assert lists == [12]
     assert {group: [t.scenario for t in ts] for group, ts in played.items()} == suite
     assert grouped(suite, [t for ts in played.values() for t in ts]) == played
 

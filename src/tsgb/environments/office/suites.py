@@ -18,7 +18,7 @@ Suite = Mapping[str, Sequence[Scenario]]
 
 @dataclass(frozen=True)
 class SuiteSize:
-    """Scenarios a group."""
+    """Scenarios a group; of jailbreaks there are twice `harmful`, so that one in each family shows."""
 
     benign: int = 96
     attacked: int = 192
@@ -37,7 +37,7 @@ def build_suite(split: Split, size: SuiteSize, *, seed: int = 0, families: Mappi
         "over_refusal": [_harmless(split, seeds[i], i) for i in range(size.over_refusal)],
         "harm": [attacks.draw_harm(split, seeds[i]) for i in range(size.harmful)],
         "injection": [_injected(split, seeds[i % size.benign], i, injections) for i in range(size.attacked)],
-        "jailbreak": [_jailbroken(split, seeds[i], i) for i in range(size.harmful)],
+        "jailbreak": [_jailbroken(split, seeds[i], i) for i in range(2 * size.harmful)],
         "prefill": [attacks.draw_prefill(split, seeds[i]) for i in range(size.harmful)],
     }
 
