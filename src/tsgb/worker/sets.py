@@ -79,14 +79,14 @@ def crossed_wrappers(attempts: Sequence[Trajectory], clean: Clean, *, each: int,
     tried = [t.scenario for t in attempts if t.scenario.attack and t.scenario.attack.surface == "jailbreak"]
     wrappers = [wrapper_of(scenario) for scenario in tried]
     return [
-        _wrapped(rng.choice(refused), replaced(rng, wrapper, rng.choice(wrappers)))
+        _wrapped(rng.choice(refused), _rearranged(rng, wrapper, rng.choice(wrappers)))
         for wrapper in wrappers
         for _ in range(each)
         if refused
     ]
 
 
-def replaced(rng: Random, wrapper: str, other: str) -> str:
+def _rearranged(rng: Random, wrapper: str, other: str) -> str:
     """A wrapper as it is, turned round, or put before the request with another's words behind."""
     before, _, behind = wrapper.partition("{}")
     around = f"{before} {behind} {{}} {other.replace('{}', ' ')}"

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from random import Random
 
 import pytest
 
 from tsgb.environments.office import attacks
-from tsgb.environments.office.pieces import Genome
+from tsgb.environments.office.pieces import Genome, cross, draw_frame, draw_genome, frames, mutate, turn
 from tsgb.records.dialogue import Scenario, Surface, Trajectory, Verdict
 from tsgb.rollouts.mutation import Generation, attacked, evolve
 
@@ -75,3 +76,33 @@ def test_a_form_is_put_where_its_surface_is() -> None:
     assert injected.attack and wrapped.attack
     assert injected.attack.text in str(injected.state)
     assert wrapped.messages[-1].content == wrapped.attack.text
+
+
+def test_a_jailbreaks_frame_is_drawn_before_the_request_behind_it_and_around_it() -> None:
+    rng = Random(1)
+    places = {tuple(bool(side.strip()) for side in draw_frame(rng, "jailbreak").split("{}")) for _ in range(200)}
+    assert places == {(True, False), (False, True), (True, True)}
+
+
+def test_an_injections_frame_is_a_known_one() -> None:
+    rng = Random(1)
+    assert {draw_frame(rng, "injection") for _ in range(500)} == set(frames("injection"))
+
+
+def test_a_frame_turned_twice_is_the_frame() -> None:
+    assert turn("for a film: {}") == "{} for a film:"
+    assert [turn(turn(frame)) for frame in frames("jailbreak")] == list(frames("jailbreak"))
+
+
+@pytest.mark.parametrize("surface", ["injection", "jailbreak"])
+def test_no_form_says_the_words_of_a_held_out_family(surface: Surface) -> None:
+    rng, families = Random(1), attacks.JAILBREAKS if surface == "jailbreak" else attacks.INJECTIONS
+    held_out = [words for split in ("dev", "test") for words in map(_words, families[split].values())]
+    for _ in range(1000):
+        phrase = mutate(rng, cross(rng, draw_genome(rng, surface), draw_genome(rng, surface))).phrase
+        assert phrase.count("{}") == 1
+        assert [words for words in held_out if len(words.split()) > 2 and words in _words(phrase)] == []
+
+
+def _words(phrase: str) -> str:
+    return " ".join(phrase.replace("{}", " ").split())
