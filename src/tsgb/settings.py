@@ -164,7 +164,7 @@ class BreakerSettings(_Section):
     rerouting_alpha: PositiveFloat = 10.0
     """Weight that moves from the rerouting loss to the retain loss as training goes on."""
     crossings: NonNegativeInt = 3
-    """Other tasks into which every injection tried is put, to make more twins; 0: none."""
+    """Other tasks or requests to which every injection and jailbreak tried is put, to make more examples; 0: none."""
     twin_weight: NonNegativeFloat = 1.0
     """Weight of the twin loss; 0 leaves it out."""
     twin_hard: Share = 0.0
@@ -189,7 +189,7 @@ class AttackerSettings(_Section):
     temperature: PositiveFloat = 1.0
     """Temperature at which attacks are sampled."""
     mutation_rounds: NonNegativeInt = 2
-    """Generations of mutation a round, begun from the known attacks."""
+    """Generations of mutation a round, begun from the known attacks and what won in earlier rounds."""
 
 
 class GateSettings(_Section):
