@@ -68,6 +68,15 @@ def prompt(
     return render(tokenizer, messages, tools, add_generation_prompt=True) + prefill
 
 
+def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Raise `ModelError` for a tokenizer that cannot render any dialogue."""
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"The tokenizer of {tokenizer.name_or_path!r} has no chat template; "
+            "bring an instruction-tuned model, or put a chat_template.jinja beside its tokenizer."
+        )
+
+
 def render(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[Message],
@@ -76,11 +85,7 @@ def render(
     add_generation_prompt: bool = False,
 ) -> str:
     """The dialogue as text; raises `ModelError` when there is no chat template or the template refuses the dialogue."""
-    if not tokenizer.chat_template:
-        raise ModelError(
-            f"The tokenizer of {tokenizer.name_or_path!r} has no chat template; "
-            "bring an instruction-tuned model, or put a chat_template.jinja beside its tokenizer."
-        )
+    require_template(tokenizer)
     try:
         return str(
             tokenizer.apply_chat_template(

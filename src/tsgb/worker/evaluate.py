@@ -12,6 +12,7 @@ from tsgb.environments.files import load_attacks, load_tasks, own_suite
 from tsgb.environments.office.suites import build_suite
 from tsgb.guards.bundle import ABOUT, load_guards
 from tsgb.models.loading import load_adapter
+from tsgb.models.rendering import require_template
 from tsgb.records.base import Record
 from tsgb.records.dialogue import Scenario, Split, Trajectory
 from tsgb.records.report import ExamReport
@@ -45,6 +46,7 @@ def evaluate(settings: Settings, suite: Suite, *, split: Split, adapter: Path | 
     """Examine a model alone and with an adapter; raises ModelError for a model or adapter that cannot be used."""
     stage = stage_of(settings)
     with Players(stage, processes=settings.run.processes) as players:
+        require_template(players.base.tokenizer)
         if adapter:
             _require_own_base(players, adapter)
         played = examined = _sit(players, suite, BASE, tell)
