@@ -71,7 +71,8 @@ def crossed(attempts: Sequence[Trajectory], clean: Clean, *, each: int, seed: st
 def crossed_wrappers(attempts: Sequence[Trajectory], clean: Clean, *, each: int, seed: str) -> list[Scenario]:
     """Every jailbreak tried, with `each` other requests that the frozen model refuses plainly.
 
-    A wrapper's words stand where they stood, on the other side of the request, or before it with another's behind it.
+    A wrapper's words stand where they stood, on the other side of the request, or before it with another's behind it;
+    or the first words of one and the last of another stand on either side.
     The frozen model may play these scenarios: what it falls for is a breaker, and its plain refusal is everyone's twin.
     """
     rng = Random(f"wrappers/{seed}")
@@ -87,10 +88,12 @@ def crossed_wrappers(attempts: Sequence[Trajectory], clean: Clean, *, each: int,
 
 
 def _rearranged(rng: Random, wrapper: str, other: str) -> str:
-    """A wrapper as it is, turned round, or put before the request with another's words behind."""
-    before, _, behind = wrapper.partition("{}")
-    around = f"{before} {behind} {{}} {other.replace('{}', ' ')}"
-    return " ".join(rng.choice((wrapper, f"{behind} {{}} {before}", around)).split())
+    """A wrapper as it is or turned round, before the request with another's words behind it, or spliced with those."""
+    (before, _, behind), others = wrapper.partition("{}"), other.replace("{}", " ")
+    first, last = f"{before} {behind}".split(), others.split()
+    spliced = " ".join([*first[: rng.randint(0, len(first))], *last[rng.randint(0, len(last)) :]])
+    turned, around = f"{behind} {{}} {before}", f"{before} {behind} {{}} {others}"
+    return " ".join(rng.choice((wrapper, turned, around, f"{spliced} {{}}", f"{{}} {spliced}")).split())
 
 
 def _wrapped(refused: Scenario, wrapper: str) -> Scenario:
