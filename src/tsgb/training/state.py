@@ -2,9 +2,12 @@
 
     {name}.safetensors        the adapter in fp32, keys as PEFT saves them
     optim_{name}.safetensors  AdamW's moments: exp_avg/<key>, exp_avg_sq/<key>
-    trainer_state.json        schema, name, finished steps, digest of what it belongs to; written last
+    trainer_state.json        by name: what is no tensor, and the digest of all that is; written last
 
-Random numbers need no saving: they are functions of seed and step. Leaves out: publishing, which is `checkpoints`.
+A folder may hold several names (guard and attacker). Every field is needed: without it, or with another value, a
+training is refused or ends with other bits. A damaged or exchanged tensor is found by the digest. Betas, weight decay
+and schedules belong to the plan, whose digest is checked. Leaves out: publishing, which is `checkpoints`, and versions
+of programs, which are the run's.
 """
 
 from __future__ import annotations
@@ -13,38 +16,90 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from blake3 import blake3
+from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, uint8
 
 from tsgb.errors import InputError
 from tsgb.models.loading import Base
+from tsgb.records.base import Record
 from tsgb.training.optimizer import OptimizerState
+from tsgb.training.rng import SCHEME
 from tsgb.training.vector import AdapterVector
 
-SCHEMA = 1
+SCHEMA = 2
+FILE = "trainer_state.json"
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+class RandomNumbers(Record):
+    """Where random numbers come from; they are functions of this, the step and the place, so no more needs saving."""
+
+    seed: int = Field(ge=0, lt=2**63)
+    """Seed of the training."""
+    scheme: str
+    """How numbers are made of seed, step and place."""
+
+
+class RoleState(Record):
+    """What one adapter's training depends on beside tensors."""
+
+    model_config = ConfigDict(strict=True)
+
+    digest: str
+    """What the state belongs to: plan, examples and base."""
+    steps: int = Field(ge=0)
+    """Finished steps: schedules and the order of examples are functions of this one integer."""
+    adam_steps: int = Field(ge=0)
+    """Steps by which AdamW corrects the bias of its moments."""
+    learning_rates: list[float] = Field(min_length=1, max_length=1)
+    """Learning rate of every parameter group as last set."""
+    rng: RandomNumbers
+    """Where random numbers come from."""
+    tensors: str
+    """BLAKE3 over names, types, shapes and bytes of all tensors."""
 
 
 def save_state(state: OptimizerState, folder: Path, *, name: str, digest: str) -> None:
-    """Write a state into an existing folder; the same state always makes the same bytes."""
-    moments = {"exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
-    optimizer = {f"{moment}/{key}": tensor for moment, tensors in moments.items() for key, tensor in tensors.items()}
-    save_file(state.adapter, folder / f"{name}.safetensors")
-    save_file(optimizer, folder / f"optim_{name}.safetensors")
-    about = {"schema": SCHEMA, "name": name, "steps": state.steps, "digest": digest}
-    (folder / "trainer_state.json").write_text(json.dumps(about, indent=1) + "\n")
+    """Write a state into an existing folder, beside those of other names; equal states make equal bytes."""
+    tensors = tensors_digest(_tensors(state))
+    # One entry: with several their order would differ from process to process.
+    header = {"tsgb": json.dumps({"schema": SCHEMA, "step": state.steps, "digest": tensors})}
+    save_file(state.adapter, folder / f"{name}.safetensors", metadata=header)
+    optimizer = {key: tensor for key, tensor in _tensors(state).items() if key.startswith(MOMENTS)}
+    save_file(optimizer, folder / f"optim_{name}.safetensors", metadata=header)
+    roles = _roles(folder) if (folder / FILE).exists() else {}
+    about = RoleState(
+        digest=digest,
+        steps=state.steps,
+        adam_steps=state.adam_steps,
+        learning_rates=[state.learning_rate],
+        rng=RandomNumbers(seed=state.seed, scheme=SCHEME),
+        tensors=tensors,
+    )
+    content = {"schema": SCHEMA, "roles": dict(sorted((roles | {name: about.model_dump()}).items()))}
+    part = folder / f"{FILE}.part"
+    part.write_text(json.dumps(content, indent=1) + "\n")
+    part.replace(folder / FILE)
 
 
 def load_state(folder: Path, *, name: str, digest: str) -> OptimizerState:
     """Read a state back; raises `InputError` when it is not whole, or belongs to something else than `digest`."""
     try:
-        about = json.loads((folder / "trainer_state.json").read_text())
-        _check(about, folder, name, digest)
+        about = _role(folder, name)
+        _check(about, folder, digest)
         adapter = load_file(folder / f"{name}.safetensors")
         moments = load_file(folder / f"optim_{name}.safetensors")
+        exp_avg, exp_avg_sq = (_under(moments, f"{moment}/") for moment in MOMENTS)
+        rate = about.learning_rates[0]
+        state = OptimizerState(about.steps, adapter, exp_avg, exp_avg_sq, about.adam_steps, rate, about.rng.seed)
+        if tensors_digest(_tensors(state)) != about.tensors:
+            raise ValueError("its tensors are not those that trainer_state.json tells of")
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(f"{folder} holds no whole training state ({error}); restore an earlier checkpoint.") from error
-    return OptimizerState(about["steps"], adapter, _under(moments, "exp_avg/"), _under(moments, "exp_avg_sq/"))
+    return state
 
 
 def load_weights(base: Base, name: str, file: Path) -> None:
@@ -57,12 +112,61 @@ def load_weights(base: Base, name: str, file: Path) -> None:
     vector.write(vector.flat(tensors))
 
 
-def _check(about: Mapping[str, object], folder: Path, name: str, digest: str) -> None:
-    expected: dict[str, object] = {"schema": SCHEMA, "name": name, "digest": digest}
-    for key, value in expected.items():
-        if about.get(key) != value:
+def state_digest(source: OptimizerState | Path) -> str:
+    """BLAKE3 of a state, or of all states in a folder: equal for equal numbers, however stored or computed.
+
+    Raises `InputError` when the folder is not whole.
+    """
+    if isinstance(source, OptimizerState):
+        scalars = (source.steps, source.adam_steps, source.learning_rate, source.seed)
+        return blake3(f"{scalars!r} {tensors_digest(_tensors(source))}".encode()).hexdigest()
+    lines = []
+    for name in sorted(_roles(source)):
+        about = _role(source, name)
+        lines.append(f"{name} {about.digest} {state_digest(load_state(source, name=name, digest=about.digest))}")
+    return blake3("\n".join(lines).encode()).hexdigest()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """BLAKE3 over sorted names, types, shapes and bytes, in hexadecimal."""
+    digest = blake3()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _tensors(state: OptimizerState) -> dict[str, Tensor]:
+    groups = {"p": state.adapter, "exp_avg": state.exp_avg, "exp_avg_sq": state.exp_avg_sq}
+    return {f"{group}/{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
+
+
+def _roles(folder: Path) -> dict[str, object]:
+    """The entries of `trainer_state.json` by name; raises `InputError` for one that this version cannot read."""
+    content = json.loads((folder / FILE).read_text())
+    schema = content.get("schema") if isinstance(content, dict) else None
+    if schema != SCHEMA:
+        newer = isinstance(schema, int) and schema > SCHEMA
+        cure = "install the newer tsgb that wrote it" if newer else "restore one that this version wrote"
+        raise InputError(f"The state in {folder} has schema {schema!r}, this program reads {SCHEMA}; {cure}.")
+    roles = content.get("roles")
+    if not isinstance(roles, dict):
+        raise ValueError(f"{FILE} names no roles")
+    return roles
+
+
+def _role(folder: Path, name: str) -> RoleState:
+    roles = _roles(folder)
+    if name not in roles:
+        raise InputError(f"The state in {folder} is of {sorted(roles)}, not of {name!r}; restore another folder.")
+    return RoleState.model_validate(roles[name])
+
+
+def _check(about: RoleState, folder: Path, digest: str) -> None:
+    for key, value, expected in (("digest", about.digest, digest), ("rng scheme", about.rng.scheme, SCHEME)):
+        if value != expected:
             raise InputError(
-                f"The state in {folder} has {key} {about.get(key)!r} but this training has {value!r}: "
+                f"The state in {folder} has {key} {value!r} but this training has {expected!r}: "
                 "restore the plan, examples and base it was made with, or start from an empty folder."
             )
 
