@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from tsgb.records.report import ExamReport, GuardReport, Rate
@@ -26,6 +27,13 @@ LABELS = {
     "fresh_policy": "fresh GRPO policy",
 }
 """Metric → what it means, in the order in which they are shown."""
+CURVES = {
+    "rerouting": "rerouting loss",
+    "retain": "retain loss",
+    "twin": "twin loss, nats",
+    "cosine": "cosine",
+}
+"""What a training step saw → what it is called."""
 UNCOUNTED = "dialogues that count in no rate"
 
 
@@ -76,6 +84,20 @@ def round_rows(report: RunReport) -> list[Row]:
     return exam_rows({"base": report.rounds[0].base, **rounds})
 
 
+def curve_rows(report: RunReport) -> list[Row]:
+    """How every round's trainings went: the mean of the first and of the last tenth of their steps."""
+    return [
+        {
+            "round": each.round,
+            "steps": len(each.training.get("cosine", ())) or None,
+            **{label: _trend(each.training.get(name, ())) for name, label in CURVES.items()},
+            "updates": len(each.attacker.get("reward", ())) or None,
+            "attacker's reward": _trend(each.attacker.get("reward", ())),
+        }
+        for each in report.curves
+    ]
+
+
 def stage_rows(status: RunStatus) -> list[Row]:
     """How far each stage of a run is."""
     return [
@@ -104,6 +126,11 @@ def _shown(rate: Rate | None) -> str | None:
 
 def _percent(share: float | None) -> str | None:
     return None if share is None else f"{100 * share:.1f}"
+
+
+def _trend(values: Sequence[float]) -> str | None:
+    tenth = max(1, len(values) // 10)
+    return f"{fmean(values[:tenth]):.3f} → {fmean(values[-tenth:]):.3f}" if values else None
 
 
 def _commits(stage: StageStatus) -> str | None:

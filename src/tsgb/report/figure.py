@@ -1,21 +1,20 @@
 """One figure of a run: what its exams say round by round on the dev split, and of base and defender on the test split.
 
-Every point stands with its Wilson 95 % interval. Colours are those of M. Okabe and K. Ito (2008), which colour-blind
-readers can tell apart; series also differ by marker. A round that the gates rejected is drawn hollow.
+Every point stands with its Wilson 95 % interval. Series differ by colour and by marker; a round that the gates rejected
+is drawn hollow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from tsgb.records.report import ExamReport, Rate
 from tsgb.report.results import FinalReport, RunReport
+from tsgb.report.style import save
 
 WORK = {
     "benign_utility": ("task done, no attack", "#0072B2", "o"),
@@ -42,27 +41,11 @@ FINAL = (
 """Metrics of the final exam from top to bottom; the first five should be high, the others low."""
 HIGH_IS_GOOD = 5
 BASE_COLOUR, HARDENED_COLOUR = "#E69F00", "#0072B2"
-_STYLE: dict[Any, Any] = {
-    "font.size": 9.5,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10.5,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "svg.fonttype": "none",
-    "svg.hashsalt": "tsgb",
-}
 
 
 def save_figure(report: RunReport, folder: Path) -> list[Path]:
     """Write `report.png` and `report.svg` into a folder and return their paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with mpl.rc_context(_STYLE):
-        figure = draw(report)
-        paths = [folder / "report.png", folder / "report.svg"]
-        figure.savefig(paths[0], dpi=160)
-        figure.savefig(paths[1], metadata={"Date": None})
-    return paths
+    return save(lambda: draw(report), folder, "report")
 
 
 def draw(report: RunReport) -> Figure:

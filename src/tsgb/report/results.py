@@ -1,4 +1,7 @@
-"""What a run's exams say: every round's verdict with its reasons, and the final exam of base, defender and guards."""
+"""What a run's exams say: every round's verdict with its reasons, and the final exam of base, defender and guards.
+
+With it comes what its trainings saw step by step.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from tsgb.errors import InputError
 from tsgb.records.base import Record
 from tsgb.records.report import ExamReport, GuardReport
 from tsgb.records.run import RunRecord
+from tsgb.report.curves import RoundCurves, read_curves
 from tsgb.report.progress import EXAM
 from tsgb.storage import Store
 
@@ -42,7 +46,7 @@ class FinalReport(Record):
 
 
 class RunReport(Record):
-    """`report.json`: all that a run's exams say."""
+    """`report.json`: all that a run's exams say, and how it was trained."""
 
     run: str
     """Name of the run."""
@@ -52,6 +56,8 @@ class RunReport(Record):
     """Every round whose gates have decided."""
     final: FinalReport | None
     """The final exam, once it was sat."""
+    curves: tuple[RoundCurves, ...] = ()
+    """What the trainings of every round saw, step by step."""
 
 
 def read_results(store: Store, record: RunRecord) -> RunReport:
@@ -64,7 +70,8 @@ def read_results(store: Store, record: RunRecord) -> RunReport:
         raise InputError(f"Run {record.run!r} has sat no exam yet; tsgb status {record.run} says how far it is.")
     final = journal.done(rounds, EXAM)
     finished = FinalReport(**_fields(FinalReport, final)) if final else None
-    return RunReport(run=record.run, seeds=record.seeds, rounds=decided, final=finished)
+    curves = read_curves(store, record.run, rounds)
+    return RunReport(run=record.run, seeds=record.seeds, rounds=decided, final=finished, curves=curves)
 
 
 def _fields(kind: type[Record], outputs: dict[str, object]) -> dict[str, object]:

@@ -3,7 +3,8 @@
     with Defender(base, examples, plan) as defender:
         for report in train(defender, save=publish, every=20): ...
 
-Promises: from a saved state the training goes on to the same bits, whatever number of processes works on it.
+Promises: from a saved state the training goes on to the same bits, whatever number of processes works on it, and knows
+what every step before has seen.
 Leaves out: storage; `save` gets a folder and does with it what it likes.
 """
 
@@ -24,6 +25,7 @@ from tsgb.models.loading import Base
 from tsgb.training.engine import Engine, fresh_adapter
 from tsgb.training.optimizer import AdapterOptimizer, OptimizerState
 from tsgb.training.plan import TrainingPlan, by_stratum, digest
+from tsgb.training.reports import load_reports, save_reports
 from tsgb.training.state import load_state, save_state
 from tsgb.training.step import PartGradient
 
@@ -68,6 +70,7 @@ class Defender:
         fresh_adapter(base, name, plan)
         self.plan, self.name = plan, name
         self.digest = digest(plan, strata, base.digest)
+        self.reports: list[StepReport] = []
         self._optimizer = AdapterOptimizer(base, name, betas=plan.betas, clip=plan.clip)
         self._engine = Engine(base, name, plan, strata, processes=processes)
 
@@ -85,23 +88,27 @@ class Defender:
         for part in parts[1:]:
             gradient = gradient + part.gradient
         norm = self._optimizer.step(gradient, rate)
-        return _report(plan, step, parts, norm, rate)
+        self.reports.append(_report(plan, step, parts, norm, rate))
+        return self.reports[-1]
 
     def state(self) -> OptimizerState:
         """A copy of everything that the rest of the training depends on."""
         return self._optimizer.state()
 
     def load(self, state: OptimizerState) -> None:
-        """Go on from a state of this training."""
+        """Go on from a state of this training, which does not hold the reports of its steps."""
         self._optimizer.load(state)
 
     def save(self, folder: Path) -> None:
-        """Write the state to a folder, as `training.state` lays it out."""
+        """Write reports and state to a folder, as `training.reports` and `training.state` lay them out."""
+        save_reports(self.reports, folder, name=self.name)
         save_state(self.state(), folder, name=self.name, digest=self.digest)
 
     def restore(self, folder: Path) -> None:
         """Go on from a saved state; raises `InputError` when it belongs to another plan, base or example set."""
-        self.load(load_state(folder, name=self.name, digest=self.digest))
+        state = load_state(folder, name=self.name, digest=self.digest)
+        self.reports = load_reports(StepReport, folder, name=self.name, steps=state.steps)
+        self.load(state)
 
     def close(self) -> None:
         """End the helper processes."""

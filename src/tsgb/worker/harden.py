@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from tsgb.breakers.examples import KINDS, Example
-from tsgb.checkpoints import latest, publish, resume, retain
+from tsgb.checkpoints import latest, publish, put_blob, resume, retain
 from tsgb.environments.registry import environment
 from tsgb.guards.bundle import Guards, save_guards
 from tsgb.guards.fit import fit_guards
@@ -25,6 +25,7 @@ from tsgb.training.defender import Defender
 from tsgb.training.defender import train as train_steps
 from tsgb.training.engine import fresh_adapter
 from tsgb.training.plan import TrainingPlan
+from tsgb.training.reports import dump_reports
 from tsgb.training.state import load_weights
 from tsgb.worker.collect import attempts_of
 from tsgb.worker.run import Note, Run
@@ -43,9 +44,10 @@ def train(run: Run, n: int) -> dict[str, Any]:
             run.tell("training", step.step, step.total)
             if step.warning:
                 run.note(step.warning)
+        reports = put_blob(run.store, run.name, dump_reports(defender.reports))
     manifest = latest(run.store, run.name, n, "train").manifest
     assert manifest is not None
-    return {"commit": manifest.commit, "steps": manifest.step}
+    return {"commit": manifest.commit, "steps": manifest.step, "reports": reports}
 
 
 def possible_plan(plan: TrainingPlan, examples: Sequence[Example], note: Note) -> TrainingPlan:

@@ -1,7 +1,11 @@
-"""The attacker's policy across interruptions: every GRPO iteration is a stored part and a commit."""
+"""The attacker's policy across interruptions: every GRPO iteration is a stored part and a commit.
+
+A commit also holds what every update of its round saw (`training.reports`).
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -9,7 +13,8 @@ from tsgb.checkpoints import fetch, publish, resume
 from tsgb.models.loading import add_adapter, find_blocks
 from tsgb.records.dialogue import Trajectory
 from tsgb.rollouts.players import Target
-from tsgb.training.attacker import Attacker, AttackerPlan
+from tsgb.training.attacker import Attacker, AttackerPlan, AttackReport
+from tsgb.training.reports import load_reports, save_reports
 from tsgb.training.state import load_state, save_state
 from tsgb.worker.run import Run
 from tsgb.worker.search import Budget, policy_search
@@ -25,12 +30,14 @@ def learn(
     The reward is averaged over the defender and the base, so that there is something to learn when the defender holds.
     """
     attacker = fresh_attacker(run)
-    commit, done = _restore(run, n, attacker)
+    commit, reports = _restore(run, n, attacker)
+    done = len(reports)
     targets = [target] if target.folder is None else [target, Target()]
     search = policy_search(run.players, targets, attacker, NAME, budget, seed=run.seed(n, "policy"), first=done)
     for number, iteration in enumerate(search, done):
         run.shard(n, "attack", first_shard + number, lambda iteration=iteration: iteration.trajectories)  # type: ignore[misc]
-        commit = _publish(run, n, number + 1, attacker)
+        reports.append(iteration.report)
+        commit = _publish(run, n, attacker, reports)
         run.tell("attacker learns", number + 1, budget.iterations)
     return [run.shard(n, "attack", first_shard + number, list) for number in range(budget.iterations)], commit
 
@@ -43,8 +50,8 @@ def fresh_attacker(run: Run) -> Attacker:
     return Attacker(base, NAME, AttackerPlan(learning_rate=settings.learning_rate, clip=1.0))
 
 
-def _restore(run: Run, n: int, attacker: Attacker) -> tuple[str | None, int]:
-    """Go on from this round's newest commit, or else from where the last round left the policy."""
+def _restore(run: Run, n: int, attacker: Attacker) -> tuple[str | None, list[AttackReport]]:
+    """Go on from this round's newest commit with its reports, or else from where the last round left the policy."""
     with TemporaryDirectory() as folder:
         resumed = resume(run.store, run.name, n, "attack", Path(folder)).manifest
         commit = resumed.commit if resumed else run.outputs(n, "plan")["attacker"]
@@ -52,11 +59,13 @@ def _restore(run: Run, n: int, attacker: Attacker) -> tuple[str | None, int]:
             fetch(run.store, run.name, commit, Path(folder))
         if commit:
             attacker.load(load_state(Path(folder), name=NAME, digest=run.players.base.digest))
-    return commit, resumed.step if resumed else 0
+        reports = load_reports(AttackReport, Path(folder), name=NAME, steps=resumed.step) if resumed else []
+    return commit, reports
 
 
-def _publish(run: Run, n: int, step: int, attacker: Attacker) -> str:
+def _publish(run: Run, n: int, attacker: Attacker, reports: Sequence[AttackReport]) -> str:
     with TemporaryDirectory() as folder:
+        save_reports(reports, Path(folder), name=NAME)
         save_state(attacker.state(), Path(folder), name=NAME, digest=run.players.base.digest)
-        manifest = publish(run.store, run.lease, round_number=n, stage="attack", step=step, folder=Path(folder))
+        manifest = publish(run.store, run.lease, round_number=n, stage="attack", step=len(reports), folder=Path(folder))
     return manifest.commit

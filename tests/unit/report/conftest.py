@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tsgb.checkpoints import Journal, acquire, open_run, publish
+from tsgb.checkpoints import Journal, acquire, open_run, publish, put_blob
 from tsgb.judging.intervals import wilson
 from tsgb.records.dialogue import Attack, Label, Message, Scenario, ToolCall, Trajectory, Verdict
 from tsgb.records.report import ExamReport, Rate
@@ -59,6 +60,12 @@ def gate(bundle: str, reasons: list[str], utility: int, asr: int) -> dict[str, o
     return {"bundle": bundle, "accepted": not reasons, "reasons": reasons, **exams}
 
 
+def reports(steps: int) -> bytes:
+    """What a training saw whose cosine falls and whose other losses rise."""
+    rows = ({"cosine": 1 - n / steps, "rerouting": 0.5, "retain": n, "twin": 2 * n, "tokens": 9} for n in range(steps))
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
 def guards() -> dict[str, object]:
     """Two guards, of which one had no benign call to be ranked against."""
     rate = {"successes": 9, "total": 10, "low": 0.6, "high": 0.98}
@@ -101,6 +108,12 @@ def finish(tmp_path: Path, begun: LocalStore) -> Callable[[], LocalStore]:
         bundles = [
             publish(begun, lease, round_number=n, stage="guards", step=0, folder=adapter).commit for n in range(2)
         ]
+        journal.finish(0, "train", {"commit": "any", "steps": 20, "reports": put_blob(begun, "demo", reports(20))})
+        (adapter / "reports_attacker.jsonl").write_bytes(b'{"reward": 0.25, "kl": 0.0}\n{"reward": 0.75, "kl": 0.5}\n')
+        learnt = publish(begun, lease, round_number=0, stage="attack", step=2, folder=adapter).commit
+        (adapter / "reports_attacker.jsonl").unlink()
+        for n in range(2):  # in the second round the attacker learnt nothing more
+            journal.finish(n, "attack", {"shards": 0, "commit": learnt})
         journal.finish(0, "gates", gate(bundles[0], ["benign utility fell by 9.0 %"], 34, 0))
         journal.finish(1, "gates", gate(bundles[1], [], 38, 1))
         final = {"base": exam("base", "test", 38, 31).model_dump(), "exam": exam("guard", "test", 38, 0).model_dump()}

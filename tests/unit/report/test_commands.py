@@ -60,7 +60,10 @@ def test_a_report_is_printed_and_written(
         assert words in shown
     for words in ("TPR at 1 % FPR", "monitor", "probe", "either", "0.9876", "87.5", "90.0 [60.0, 98.0]"):
         assert words in shown
-    assert sorted(path.name for path in out.iterdir()) == ["report.json", "report.png", "report.svg"]
+    for words in ("Training, means of the first", "0.975 → 0.075", "0.500 → 18.500", "0.250 → 0.750"):
+        assert words in shown
+    names = ["report.json", "report.png", "report.svg", "training.png", "training.svg"]
+    assert sorted(path.name for path in out.iterdir()) == names
     assert run([*command, "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == json.loads((out / "report.json").read_text())
 

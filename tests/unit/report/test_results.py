@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tsgb.errors import InputError
+from tsgb.errors import Corrupt, InputError
 from tsgb.report.files import write_report
 from tsgb.report.results import read_results
 from tsgb.report.runs import find_run
@@ -35,13 +36,50 @@ def test_a_report_is_written_as_data_and_as_a_figure_with_the_same_bytes_twice(
 ) -> None:
     report = read_results(*find_run(finished.root, "demo"))
     first, second = write_report(report, tmp_path / "one"), write_report(report, tmp_path / "two")
-    assert [path.name for path in first] == ["report.json", "report.png", "report.svg"]
+    assert [path.name for path in first] == [
+        *("report.json", "report.png", "report.svg"),
+        *("training.png", "training.svg"),
+    ]
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
     assert json.loads(first[0].read_text())["final"]["base"]["rates"]["injection_asr"]["successes"] == 31
     assert first[1].read_bytes().startswith(b"\x89PNG")
     drawn = first[2].read_text()
     for words in ("task done under attack", "(rejected)", "injection succeeds (n = 40)", "Final exam", "77.5"):
         assert words in drawn
+
+
+def test_a_report_holds_what_every_training_step_saw(finished: LocalStore) -> None:
+    (curves,) = read_results(*find_run(finished.root, "demo")).curves
+    assert curves.round == 0
+    assert curves.training["retain"] == tuple(range(20))
+    assert set(curves.training) == {"rerouting", "retain", "twin", "cosine"}
+    assert curves.attacker == {"reward": (0.25, 0.75)}
+
+
+def test_the_curves_are_drawn_and_a_run_without_any_has_no_such_figure(finished: LocalStore, tmp_path: Path) -> None:
+    report = read_results(*find_run(finished.root, "demo"))
+    drawn = write_report(report, tmp_path / "out")[-1].read_text()
+    for words in ("Rerouting loss", "Twin loss", "Cosine with the frozen model", "Attacker's reward", "round 0"):
+        assert words in drawn
+    without = write_report(report.model_copy(update={"curves": ()}), tmp_path / "without")
+    assert [path.name for path in without] == ["report.json", "report.png", "report.svg"]
+    silent = report.curves[0].model_copy(update={"attacker": {}})
+    drawn = write_report(report.model_copy(update={"curves": (silent,)}), tmp_path / "silent")[-1].read_text()
+    assert "Twin loss" in drawn and "reward" not in drawn
+
+
+def test_a_commit_that_was_taken_away_takes_its_curve_along(finished: LocalStore) -> None:
+    (folder,) = finished.root.glob("runs/demo/commits/*/r0-attack-*")
+    shutil.rmtree(folder)
+    (curves,) = read_results(*find_run(finished.root, "demo")).curves
+    assert curves.training and not curves.attacker
+
+
+def test_damaged_reports_are_noticed(finished: LocalStore) -> None:
+    (damaged,) = finished.root.glob("runs/demo/commits/*/*/reports_attacker.jsonl")
+    damaged.write_bytes(damaged.read_bytes().replace(b"0.75", b"0.76"))
+    with pytest.raises(Corrupt, match=r"reports_attacker\.jsonl should be"):
+        read_results(*find_run(finished.root, "demo"))
 
 
 def test_a_figure_without_a_final_exam_shows_the_rounds(finished: LocalStore, tmp_path: Path) -> None:

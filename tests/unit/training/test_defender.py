@@ -18,6 +18,7 @@ from tsgb.errors import InputError, ModelError, SettingsError
 from tsgb.models.loading import Base, load_adapter, load_base, save_adapter, using
 from tsgb.training.defender import Defender, StepReport, train
 from tsgb.training.plan import TrainingPlan
+from tsgb.training.reports import dump_reports
 from tsgb.training.vector import AdapterVector
 
 Examples = tuple[Example, ...]
@@ -63,6 +64,35 @@ def test_a_resumed_training_ends_with_the_same_bits(
         assert equal(second.state().adapter, straight)
 
 
+def test_a_resumed_training_knows_what_every_step_before_has_seen(
+    base: Base, examples: Examples, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    with Defender(base, examples, plan) as straight:
+        seen = list(train(straight))
+        assert straight.reports == seen
+    with Defender(base, examples, plan) as first:
+        for _ in range(5):
+            first.step()
+        first.save(tmp_path)
+    with Defender(base, examples, plan, processes=2) as second:
+        second.restore(tmp_path)
+        assert second.reports == seen[:5]
+        list(train(second))
+        assert dump_reports(second.reports) == dump_reports(seen)
+
+
+def test_reports_of_other_steps_than_the_states_are_refused(
+    base: Base, examples: Examples, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    with Defender(base, examples, plan) as defender:
+        defender.step()
+        defender.save(tmp_path)
+        line = (tmp_path / "reports_guard.jsonl").read_bytes()
+        (tmp_path / "reports_guard.jsonl").write_bytes(line * 2)
+        with pytest.raises(InputError, match=r"reports_guard\.jsonl tells of 2 steps, 1 were taken"):
+            defender.restore(tmp_path)
+
+
 @pytest.mark.parametrize("lost", ["step", "exp_avg", "exp_avg_sq"])
 def test_every_saved_part_of_the_state_matters(
     lost: str, base: Base, examples: Examples, plan: TrainingPlan, straight: dict[str, torch.Tensor]
@@ -85,7 +115,7 @@ def test_saving_is_offered_every_few_steps_and_at_the_end(base: Base, examples: 
 
     with Defender(base, examples, plan) as defender:
         assert len(list(train(defender, save=save, every=5))) == plan.steps
-    files = ["guard.safetensors", "optim_guard.safetensors", "trainer_state.json"]
+    files = ["guard.safetensors", "optim_guard.safetensors", "reports_guard.jsonl", "trainer_state.json"]
     assert saved == [(5, files), (10, files), (12, files)]
 
 
@@ -113,9 +143,12 @@ def test_a_state_of_another_plan_is_refused_in_one_sentence(
         other.restore(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["guard.safetensors", "optim_guard.safetensors", "trainer_state.json"])
+@pytest.mark.parametrize(
+    "name", ["guard.safetensors", "optim_guard.safetensors", "reports_guard.jsonl", "trainer_state.json"]
+)
 def test_a_torn_state_is_refused(name: str, base: Base, examples: Examples, plan: TrainingPlan, tmp_path: Path) -> None:
     with Defender(base, examples, plan) as defender:
+        defender.step()
         defender.save(tmp_path)
         data = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(data[: len(data) // 2])
