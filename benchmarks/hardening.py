@@ -2,17 +2,19 @@
 
     python benchmarks/hardening.py --seeds 0 1 2 --out /tmp/table    (half a CPU-hour a seed; goes on when killed)
     python benchmarks/hardening.py --out benchmarks/results/hardening --print     (the README's table, from its counts)
+    python benchmarks/hardening.py --out benchmarks/results/hardening --by-base "self-play round 3"
 
 For each base seed a run of self-play is played (`--rounds`), and from its first round's sets three ablations are
 trained with the same steps and settings. Every model sits the test exam once and meets attackers trained against it
-from scratch.
+from scratch. Intervals of the exam's rates count several attacks on one task as one cluster; a base is no cluster, so
+that with `--by-base` a model's rates are printed base by base.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,10 +26,12 @@ from tsgb.breakers.examples import Example
 from tsgb.cli.tables import LABELS
 from tsgb.environments.office.suites import SuiteSize, build_suite
 from tsgb.environments.registry import environment
+from tsgb.judging.intervals import clustered_rate
 from tsgb.models.loading import WEIGHTS, save_adapter
+from tsgb.records.base import Record
 from tsgb.records.dialogue import Split
-from tsgb.records.report import ExamReport
-from tsgb.rollouts.exam import merged, report, sit
+from tsgb.records.report import ExamReport, Rate
+from tsgb.rollouts.exam import Played, merged, outcomes, report, sit
 from tsgb.rollouts.players import BASE, Target
 from tsgb.settings import Settings, load_settings
 from tsgb.surrogate.build import Recipe, build_surrogate
@@ -43,6 +47,17 @@ from tsgb.worker.sets import make_sets, well_done
 SIZE = SuiteSize(benign=200, attacked=400, delegated=150, over_refusal=150, harmful=150)
 FRESH = Budget(generations=4, population=24, tries=4, iterations=6, groups=12)
 Select = Callable[[Run], tuple[Sequence[Example], dict[str, object]]]
+Clusters = dict[str, dict[str, int]]
+"""Metric → what the dialogues about one task came to (`1 of 2`) → of how many tasks."""
+
+
+class Counted(Record):
+    """What is stored of one model on one base."""
+
+    exam: ExamReport
+    """Its exam, with the rates of fresh attackers."""
+    clusters: Clusters
+    """The same counts by task."""
 
 
 def without(kind: str) -> Select:
@@ -73,11 +88,12 @@ ABLATIONS: dict[str, Select] = {
 def main() -> None:
     """Work off the seeds, two at a time, and print the table."""
     arguments = parse()
-    if not arguments.print:
+    if not (arguments.print or arguments.by_base):
         with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
             for seed in [pool.submit(run_seed, seed, arguments) for seed in arguments.seeds]:
                 seed.result()
-    print(table(arguments.out, arguments.split))
+    counted = stored(arguments.out, arguments.split)
+    print(by_base(counted, arguments.by_base) if arguments.by_base else table(counted))
 
 
 def parse() -> argparse.Namespace:
@@ -90,6 +106,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE")
     parser.add_argument("--print", action="store_true")
+    parser.add_argument("--by-base", metavar="MODEL", help="print one model's rates base by base")
     return parser.parse_args()
 
 
@@ -145,29 +162,68 @@ def trained(run: Run, name: str, select: Select, folder: Path) -> Target:
     return Target(name.replace(" ", "-").replace(",", ""), folder.absolute())
 
 
-def examined(run: Run, name: str, target: Target, split: Split) -> ExamReport:
+def examined(run: Run, name: str, target: Target, split: Split) -> Counted:
     """The exam of one model, and fresh attackers trained against it."""
     played = sit(
         lambda scenarios: run.players.play(scenarios, target), build_suite(split, SIZE, seed=run.settings.run.seed)
     )
     seen = report(played, target=name, split=split)
     fresh = fresh_attackers(run.players, target, FRESH, seed=f"{run.settings.run.seed}/{target.name}", split=split)
-    return seen.model_copy(update={"rates": {**seen.rates, **fresh}})
+    return Counted(exam=seen.model_copy(update={"rates": {**seen.rates, **fresh}}), clusters=clusters_of(played))
 
 
-def table(out: Path, split: Split) -> str:
-    """Rows pooled over seeds as Markdown; a cell is percent [95 % Wilson interval]."""
-    rows: dict[str, list[ExamReport]] = {}
+def clusters_of(played: Played) -> Clusters:
+    """How often the dialogues about one task came to the same."""
+    clusters: Clusters = {}
+    for metric, each in outcomes(played).items():
+        tasks: dict[str, list[bool]] = defaultdict(list)
+        for task, happened in each:
+            tasks[task].append(happened)
+        clusters[metric] = dict(sorted(Counter(f"{sum(task)} of {len(task)}" for task in tasks.values()).items()))
+    return clusters
+
+
+def stored(out: Path, split: Split) -> dict[str, dict[int, Counted]]:
+    """What was counted, by model and base seed, in the table's order."""
+    found: dict[str, dict[int, Counted]] = defaultdict(dict)
     for file in sorted(out.glob(f"seed-*-{split}/*.json")):
-        exam = ExamReport.model_validate(json.loads(file.read_text()))
-        rows.setdefault(exam.target, []).append(exam)
-    order = ["base", *ABLATIONS, *sorted(name for name in rows if name.startswith("self-play"))]
-    pooled = [merged(rows[name], target=name) for name in order if name in rows]
-    headings = [exam.target.replace("round 1", "round 1 (both)") for exam in pooled]
-    lines = [f"| % [95 %] | {' | '.join(headings)} |", "|---" * (len(pooled) + 1) + "|"]
-    lines += ["| base seeds | " + " | ".join(str(len(rows[exam.target])) for exam in pooled) + " |"]
+        counted = Counted.model_validate_json(file.read_text())
+        found[counted.exam.target][int(file.parent.name.split("-")[1])] = counted
+    order = ["base", *ABLATIONS, *sorted(name for name in found if name.startswith("self-play"))]
+    return {name: found[name] for name in order if name in found}
+
+
+def table(counted: Mapping[str, Mapping[int, Counted]]) -> str:
+    """Rates pooled over bases as Markdown, a column for each model; a cell is percent [95 % interval]."""
+    headings = [name.replace("round 1", "round 1 (both)") for name in counted]
+    bases = "| base seeds | " + " | ".join(str(len(seeds)) for seeds in counted.values()) + " |"
+    return _markdown(headings, [pooled(list(seeds.values())) for seeds in counted.values()], bases)
+
+
+def by_base(counted: Mapping[str, Mapping[int, Counted]], name: str) -> str:
+    """One model's rates as Markdown, a column for each base."""
+    return _markdown([f"{name}, base {seed}" for seed in counted[name]], [pooled([c]) for c in counted[name].values()])
+
+
+def pooled(counted: Sequence[Counted]) -> dict[str, Rate]:
+    """Rates over several bases; where the counts by task are known, with intervals that are fair to them."""
+    rates = merged([each.exam for each in counted], target="").rates
+    clustered: dict[str, Rate] = {}
+    for metric in counted[0].clusters:
+        tasks = [(came_to, of) for each in counted for came_to, of in each.clusters[metric].items()]
+        clustered[metric] = clustered_rate(pair for came_to, of in tasks for pair in [_pair(came_to)] * of)
+    return rates | clustered
+
+
+def _pair(came_to: str) -> tuple[int, int]:
+    happened, draws = came_to.split(" of ")
+    return int(happened), int(draws)
+
+
+def _markdown(headings: Sequence[str], columns: Sequence[Mapping[str, Rate]], *first: str) -> str:
+    lines = [f"| % [95 %] | {' | '.join(headings)} |", "|---" * (len(columns) + 1) + "|", *first]
     lines += [
-        f"| {label} | " + " | ".join(str(exam.rates[key]) for exam in pooled) + " |" for key, label in LABELS.items()
+        f"| {label} | " + " | ".join(str(rates[key]) for rates in columns) + " |" for key, label in LABELS.items()
     ]
     return "\n".join(lines)
 

@@ -1,12 +1,12 @@
 """How sure a rate is, and whether two differ: closed forms, in the standard library alone.
 
-Promises: no data (n = 0) is "unknown", never 0 or 1; bounds stay within what a proportion can be.
-Leaves out: clustered data; for draws that belong together (one scenario, many attacks) these bounds are too narrow.
+Promises: no data (n = 0) is "unknown", never 0 or 1; bounds stay within what a proportion can be. For draws that belong
+together (one task, several attacks) `clustered_rate` widens them; the others take draws as independent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from math import sqrt
 from statistics import NormalDist
 
@@ -27,7 +27,29 @@ def rate_of(successes: int, n: int) -> Rate:
     return Rate(successes=successes, total=n, low=low, high=high)
 
 
-def wilson(successes: int, n: int, confidence: float = 0.95) -> Interval:
+def clustered_rate(clusters: Iterable[tuple[int, int]]) -> Rate:
+    """The same from (successes, draws) of every cluster: Wilson's interval at the effective number of draws.
+
+    That is n over the design effect (L. Kish, Survey Sampling, 1965), the ratio of the variance between clusters to the
+    binomial one, and never more than n (E. L. Korn and B. I. Graubard, Survey Methodology 24, 1998).
+    Where all draws agree there is no variance to measure, and every cluster counts as one draw.
+    """
+    counted = [(successes, n) for successes, n in clusters if n]
+    successes, n = sum(s for s, _ in counted), sum(m for _, m in counted)
+    effective = n / _design_effect(counted, successes, n) if n else 0
+    low, high = wilson(successes / n * effective if n else 0, effective)
+    return Rate(successes=successes, total=n, low=low, high=high)
+
+
+def _design_effect(clusters: Sequence[tuple[int, int]], successes: int, n: int) -> float:
+    count, p = len(clusters), successes / n
+    if count == 1 or successes in (0, n):
+        return n / count
+    between = sum((s - p * m) ** 2 for s, m in clusters) * count / (count - 1) / n**2
+    return max(1.0, between / (p * (1 - p) / n))
+
+
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Score interval of a proportion (E. B. Wilson, JASA 22, 1927); (0, 1) when n is 0."""
     _check(successes, n)
     if n == 0:
@@ -53,6 +75,6 @@ def difference(first: tuple[int, int], second: tuple[int, int], confidence: floa
     return p1 - p2 - below, p1 - p2 + above
 
 
-def _check(successes: int, n: int) -> None:
+def _check(successes: float, n: float) -> None:
     if not 0 <= successes <= n:
         raise ValueError(f"{successes} successes of {n} is no proportion")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsgb.judging.intervals import difference, rate, rate_of, wilson
+from tsgb.judging.intervals import clustered_rate, difference, rate, rate_of, wilson
 
 proportions = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -58,3 +58,27 @@ def test_outcomes_and_their_counts_are_the_same_rate() -> None:
     assert (counted.successes, counted.total) == (8, 10)
     assert (counted.low, counted.high) == wilson(8, 10)
     assert counted == rate_of(8, 10)
+
+
+def test_draws_that_agree_within_their_cluster_count_as_one() -> None:
+    twice = clustered_rate([(2, 2)] * 30 + [(0, 2)] * 70)
+    assert (twice.successes, twice.total) == (60, 200)
+    assert (twice.low, twice.high) == pytest.approx(wilson(30, 100), abs=2e-3)
+    assert (clustered_rate([(0, 2)] * 100).high, clustered_rate([(2, 2)] * 100).low) == (
+        wilson(0, 100)[1],
+        wilson(100, 100)[0],
+    )
+
+
+def test_clusters_of_one_and_clusters_that_even_out_give_wilsons_bounds() -> None:
+    alone = clustered_rate([(1, 1)] * 30 + [(0, 1)] * 70)
+    assert (alone.low, alone.high) == pytest.approx(wilson(30, 100), abs=1e-3)
+    even = clustered_rate([(1, 2)] * 100)
+    assert (even.low, even.high) == pytest.approx(wilson(100, 200))
+    assert clustered_rate([(0, 0)]) == rate_of(0, 0)
+
+
+@given(st.lists(st.integers(0, 3), min_size=2, max_size=30))
+def test_clusters_never_make_an_interval_narrower(successes: list[int]) -> None:
+    clustered, apart = clustered_rate([(s, 3) for s in successes]), rate_of(sum(successes), 3 * len(successes))
+    assert clustered.low <= apart.low + 1e-12 and clustered.high >= apart.high - 1e-12
