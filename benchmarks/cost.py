@@ -35,7 +35,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import GenerationConfig
 
 from tsgb import surrogate
-from tsgb.breakers.examples import Example, breaker_example, retain_example, twin_example
+from tsgb.breakers.examples import breaker_example, retain_example, twin_example
 from tsgb.cli.output import print_rows
 from tsgb.environments.office import attacks
 from tsgb.environments.office.expert import expert_messages
@@ -44,6 +44,7 @@ from tsgb.environments.registry import environment
 from tsgb.models.loading import Base, load_base
 from tsgb.models.rendering import encode
 from tsgb.records.dialogue import Message, Scenario, Trajectory
+from tsgb.records.training import Example
 from tsgb.rollouts.engines.base import Sampling
 from tsgb.rollouts.engines.hf import HFEngine
 from tsgb.settings import BreakerSettings

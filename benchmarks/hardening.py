@@ -22,7 +22,6 @@ from pathlib import Path
 import torch
 
 from tsgb import surrogate
-from tsgb.breakers.examples import Example
 from tsgb.cli.tables import LABELS
 from tsgb.environments.office.suites import SuiteSize, build_suite
 from tsgb.environments.registry import environment
@@ -31,6 +30,7 @@ from tsgb.models.loading import WEIGHTS, save_adapter
 from tsgb.records.base import Record
 from tsgb.records.dialogue import Split
 from tsgb.records.report import ExamReport, Rate
+from tsgb.records.training import Example
 from tsgb.rollouts.exam import Played, merged, outcomes, report, sit
 from tsgb.rollouts.players import BASE, Target
 from tsgb.settings import Settings, load_settings

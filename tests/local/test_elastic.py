@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tsgb.breakers.examples import Example
+from tsgb.records.training import Example
 from tsgb.surrogate import shipped
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.rehearsal import ALL, Death, Job, Leg, rehearse
@@ -21,7 +21,7 @@ def example(number: int, kind: str) -> Example:
     """Tokens that mean nothing, of a length of their own."""
     ids = tuple((7 * number + 3 * place) % 90 for place in range(8 + number))
     mask = tuple(place > 4 for place in range(len(ids)))
-    return Example(f"{kind}-{number}", kind, kind, ids, mask)  # type: ignore[arg-type]
+    return Example(id=f"{kind}-{number}", kind=kind, stratum=kind, ids=ids, mask=mask)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")

@@ -11,38 +11,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
 from itertools import takewhile
-from typing import Any, Literal, cast, get_args
 
+from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
 from tsgb.errors import InputError
 from tsgb.models.rendering import Encoded, Tools, encode
+from tsgb.records.base import first_problem
 from tsgb.records.dialogue import Message, ToolCall, Trajectory
-
-Kind = Literal["breaker", "retain", "twin"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
-
-
-@dataclass(frozen=True)
-class Example:
-    """One sequence to learn from; `mask` marks the tokens that its loss looks at."""
-
-    id: str
-    """The scenario's name and a digest of the content."""
-    kind: Kind
-    """Which loss it serves."""
-    stratum: str
-    """Where it comes from, such as `breaker/found`; drawing weighs strata."""
-    ids: tuple[int, ...]
-    """Token ids of the dialogue."""
-    mask: tuple[bool, ...]
-    """The tokens that the loss looks at."""
-    reference_ids: tuple[int, ...] = ()
-    """For a twin: the clean dialogue with the same continuation."""
-    reference_mask: tuple[bool, ...] = ()
-    """For a twin: the same continuation tokens in the clean dialogue."""
+from tsgb.records.training import Example, Kind
 
 
 def breaker_example(
@@ -113,7 +91,8 @@ def retain_example(
 
 def dump_examples(examples: Iterable[Example]) -> bytes:
     """The examples as JSON lines in the given order; masks are strings of 0 and 1."""
-    return b"".join(json.dumps(_plain(example), separators=(",", ":")).encode() + b"\n" for example in examples)
+    plain = (example.model_dump(mode="json") for example in examples)
+    return b"".join(json.dumps(each, separators=(",", ":")).encode() + b"\n" for each in plain)
 
 
 def load_examples(data: bytes, name: str = "examples") -> tuple[Example, ...]:
@@ -192,23 +171,20 @@ def _named(
 ) -> Example:
     content = json.dumps([kind, ids, mask, reference_ids, reference_mask])
     digest = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
-    return Example(f"{scenario}-{digest}", kind, stratum, ids, mask, reference_ids, reference_mask)
-
-
-def _plain(example: Example) -> dict[str, Any]:
-    plain = {field.name: getattr(example, field.name) for field in fields(example)}
-    masks = {key: "".join("01"[marked] for marked in plain[key]) for key in ("mask", "reference_mask")}
-    return plain | masks
+    return Example(
+        id=f"{scenario}-{digest}",
+        kind=kind,
+        stratum=stratum,
+        ids=ids,
+        mask=mask,
+        reference_ids=reference_ids,
+        reference_mask=reference_mask,
+    )
 
 
 def _parse(line: bytes, place: str) -> Example:
     try:
-        plain = json.loads(line)
-        masks = {key: tuple(bit == "1" for bit in plain[key]) for key in ("mask", "reference_mask")}
-        ids = {key: tuple(map(int, plain[key])) for key in ("ids", "reference_ids")}
-        example = Example(**(cast(dict[str, Any], plain) | ids | masks))
-    except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{place} is no example ({error}); write the file with dump_examples.") from error
-    if example.kind not in KINDS or len(example.mask) != len(example.ids):
-        raise InputError(f"{place} has kind {example.kind!r}, {len(example.ids)} tokens, {len(example.mask)} marks.")
-    return example
+        return Example.model_validate_json(line)
+    except ValidationError as error:
+        cure = "write the file with dump_examples"
+        raise InputError(f"{place} is no example ({first_problem(error)}); {cure}.") from None

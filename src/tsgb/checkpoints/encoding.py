@@ -13,6 +13,7 @@ from blake3 import blake3
 from pydantic import ValidationError
 
 from tsgb.errors import Corrupt, InputError
+from tsgb.records.base import first_problem
 from tsgb.records.run import SCHEMA, StoredRecord
 
 AnyRecord = TypeVar("AnyRecord", bound=StoredRecord)
@@ -33,9 +34,7 @@ def decode(kind: type[AnyRecord], data: bytes, key: str) -> AnyRecord:
         if version > SCHEMA:
             cure = "install the newer tsgb that wrote it"
             raise InputError(f"{key} has schema {version}, this program reads up to {SCHEMA}; {cure}.") from None
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the whole"
-        raise Corrupt(f"{key} is not a valid {kind.__name__}: {place}: {first['msg']}.") from None
+        raise Corrupt(f"{key} is not a valid {kind.__name__}: {first_problem(error)}.") from None
 
 
 def digest_of(data: bytes) -> str:

@@ -22,6 +22,7 @@ import re
 from typing import NamedTuple
 
 MANIFEST = "manifest.json"
+TRAINER_STATE = "trainer_state.json"
 
 _COMMIT = re.compile(r"e(\d+)/r(\d+)-(.+)-s(\d+)-[0-9a-f]+")
 

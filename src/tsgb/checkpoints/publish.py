@@ -10,12 +10,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import digest_of, encode
-from tsgb.checkpoints.layout import MANIFEST, commit_key, commits_prefix, marker_name, stage_of
+from tsgb.checkpoints.encoding import decode, digest_of, encode
+from tsgb.checkpoints.layout import MANIFEST, TRAINER_STATE, commit_key, commits_prefix, marker_name, stage_of
 from tsgb.checkpoints.lease import advance, require_owner
 from tsgb.checkpoints.manifest import describe
 from tsgb.checkpoints.pins import pinned
 from tsgb.records.run import SCHEMA, Head, Kept, Lease, Manifest
+from tsgb.records.training import TrainerState
 from tsgb.storage import Store
 
 FEWEST = 2
@@ -36,8 +37,10 @@ def publish(
     """Commit all files in `folder`; `data` names the digests they were computed from.
 
     Of the commits of this stage only the last `keep_last`, this one included, are kept (None: all), and those pinned.
-    Raises Fenced if another writer acquired the run (nothing is deleted) and NoSpace if the files do not fit.
+    Raises Fenced if another writer acquired the run (nothing is deleted), NoSpace if the files do not fit, and Corrupt,
+    before a byte is sent, for a trainer state that is not as its schema says.
     """
+    _require_valid(folder)
     seen = require_owner(store, lease)
     assert seen.head is not None
     manifest = Manifest(
@@ -79,8 +82,15 @@ def delete_commits(store: Store, run: str, commits: Iterable[str]) -> None:
             store.delete(key)
 
 
-def _upload(store: Store, manifest: Manifest, folder: Path) -> None:
-    if MANIFEST in manifest.files:
+def _require_valid(folder: Path) -> None:
+    """What can be known before an upload; a manifest that does not fit its schema cannot be made at all."""
+    if (folder / MANIFEST).exists():
         raise ValueError(f"{folder} holds a file named {MANIFEST}, which only a commit may have")
+    state = folder / TRAINER_STATE
+    if state.exists():
+        decode(TrainerState, state.read_bytes(), str(state))
+
+
+def _upload(store: Store, manifest: Manifest, folder: Path) -> None:
     store.put_files({commit_key(manifest.run, manifest.commit, name): folder / name for name in manifest.files})
     store.put_new(commit_key(manifest.run, manifest.commit, MANIFEST), encode(manifest))

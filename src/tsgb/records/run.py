@@ -16,10 +16,16 @@ from tsgb.records.base import Record
 SCHEMA: Literal[1] = 1
 """Version of the stored records that this program writes."""
 
+_PART = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,199}"
+_NAME = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,99}"
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Nonce = Annotated[str, Field(pattern=r"^[0-9a-f]{8,32}$")]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,99}$")]
+Name = Annotated[str, Field(pattern=rf"^{_NAME}$")]
 Count = Annotated[int, Field(ge=0)]
+FilePath = Annotated[str, Field(pattern=rf"^{_PART}(/{_PART})*$")]
+CommitName = Annotated[str, Field(pattern=rf"^e[0-9]+/r[0-9]+-{_NAME}-s[0-9]+-[0-9a-f]{{8,32}}$")]
+CLOSED = Field(json_schema_extra={"additionalProperties": False})
+"""Says in the schema of a mapping too that there are no keys of another form."""
 
 
 class StoredRecord(Record):
@@ -47,7 +53,7 @@ class RunRecord(StoredRecord):
 class Kept(Record):
     """An ancestor of the newest commit that is still kept."""
 
-    commit: str
+    commit: CommitName
     """Name of the commit."""
     manifest_digest: Digest
     """BLAKE3 of its manifest."""
@@ -64,7 +70,7 @@ class Head(StoredRecord):
     """Name of that writer, for people."""
     nonce: Nonce
     """Tells that writer from another one of the same name."""
-    commit: str | None
+    commit: CommitName | None
     """The newest commit; none yet at the beginning of a run."""
     manifest_digest: Digest | None
     """BLAKE3 of that commit's manifest."""
@@ -98,7 +104,7 @@ class Lease(StoredRecord):
 class Pin(StoredRecord):
     """`pins/<commit>.json`: a commit that a person wants kept."""
 
-    commit: str
+    commit: CommitName
     """Name of the commit."""
     reason: str = ""
     """Why, for people."""
@@ -107,7 +113,7 @@ class Pin(StoredRecord):
 class Quarantine(StoredRecord):
     """`quarantine/<commit>.json`: a commit that is not to be gone on from."""
 
-    commit: str
+    commit: CommitName
     """Name of the commit."""
     reason: str
     """What was found wrong."""
@@ -137,11 +143,11 @@ class Manifest(StoredRecord):
     """Epoch of the writer."""
     nonce: Nonce
     """Tells this commit from another attempt at the same step."""
-    parent: str | None
+    parent: CommitName | None
     """The commit that was the newest before this one."""
-    files: dict[str, FileEntry]
+    files: Annotated[dict[FilePath, FileEntry], CLOSED]
     """What the commit holds, by path inside its folder."""
-    data: dict[str, str] = {}
+    data: Annotated[dict[Name, Digest], CLOSED] = {}
     """Digests of what the state was computed from, by name."""
 
     @property

@@ -19,9 +19,9 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
-from tsgb.breakers.examples import Example
 from tsgb.breakers.schedule import coefficients, learning_rate
 from tsgb.models.loading import Base
+from tsgb.records.training import Example
 from tsgb.training.engine import Engine, fresh_adapter
 from tsgb.training.optimizer import AdapterOptimizer, OptimizerState
 from tsgb.training.plan import TrainingPlan, by_stratum, digest

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from tsgb.breakers.examples import Example
+from tsgb.records.training import Example
 
 
 def cut(examples: Sequence[Example], parts: int) -> list[list[Example]]:

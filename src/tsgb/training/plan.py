@@ -16,9 +16,10 @@ from random import Random
 
 from pydantic import Field
 
-from tsgb.breakers.examples import KINDS, Example, Kind, dump_examples
+from tsgb.breakers.examples import dump_examples
 from tsgb.errors import InputError
 from tsgb.records.base import Record
+from tsgb.records.training import KINDS, Example, Kind
 
 
 class TrainingPlan(Record):

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from tsgb.breakers.examples import Example
 from tsgb.breakers.representations import LAST, hidden_states, logits, padded
 from tsgb.models.loading import Base, using
+from tsgb.records.training import Example
 from tsgb.training.plan import TrainingPlan
 
 GIBIBYTE = 2**30

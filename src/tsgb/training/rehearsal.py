@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tsgb.breakers.examples import Example
 from tsgb.models.loading import load_base
+from tsgb.records.training import Example
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.state import state_digest
 from tsgb.training.virtual import ElasticDefender

@@ -17,49 +17,21 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from blake3 import blake3
-from pydantic import ConfigDict, Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, uint8
 
-from tsgb.errors import InputError
+from tsgb.checkpoints.encoding import decode, encode
+from tsgb.checkpoints.layout import TRAINER_STATE
+from tsgb.errors import Corrupt, InputError
 from tsgb.models.loading import Base
-from tsgb.records.base import Record
+from tsgb.records.run import SCHEMA
+from tsgb.records.training import RandomNumbers, RoleState, TrainerState
 from tsgb.training.optimizer import OptimizerState
 from tsgb.training.rng import SCHEME
 from tsgb.training.vector import AdapterVector
 
-SCHEMA = 2
-FILE = "trainer_state.json"
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-class RandomNumbers(Record):
-    """Where random numbers come from; they are functions of this, the step and the place, so no more needs saving."""
-
-    seed: int = Field(ge=0, lt=2**63)
-    """Seed of the training."""
-    scheme: str
-    """How numbers are made of seed, step and place."""
-
-
-class RoleState(Record):
-    """What one adapter's training depends on beside tensors."""
-
-    model_config = ConfigDict(strict=True)
-
-    digest: str
-    """What the state belongs to: plan, examples and base."""
-    steps: int = Field(ge=0)
-    """Finished steps: schedules and the order of examples are functions of this one integer."""
-    adam_steps: int = Field(ge=0)
-    """Steps by which AdamW corrects the bias of its moments."""
-    learning_rates: list[float] = Field(min_length=1, max_length=1)
-    """Learning rate of every parameter group as last set."""
-    rng: RandomNumbers
-    """Where random numbers come from."""
-    tensors: str
-    """BLAKE3 over names, types, shapes and bytes of all tensors."""
 
 
 def save_state(state: OptimizerState, folder: Path, *, name: str, digest: str) -> None:
@@ -70,19 +42,18 @@ def save_state(state: OptimizerState, folder: Path, *, name: str, digest: str) -
     save_file(state.adapter, folder / f"{name}.safetensors", metadata=header)
     optimizer = {key: tensor for key, tensor in _tensors(state).items() if key.startswith(MOMENTS)}
     save_file(optimizer, folder / f"optim_{name}.safetensors", metadata=header)
-    roles = _roles(folder) if (folder / FILE).exists() else {}
+    roles = _roles(folder) if (folder / TRAINER_STATE).exists() else {}
     about = RoleState(
         digest=digest,
         steps=state.steps,
         adam_steps=state.adam_steps,
-        learning_rates=[state.learning_rate],
+        learning_rates=(state.learning_rate,),
         rng=RandomNumbers(seed=state.seed, scheme=SCHEME),
         tensors=tensors,
     )
-    content = {"schema": SCHEMA, "roles": dict(sorted((roles | {name: about.model_dump()}).items()))}
-    part = folder / f"{FILE}.part"
-    part.write_text(json.dumps(content, indent=1) + "\n")
-    part.replace(folder / FILE)
+    part = folder / f"{TRAINER_STATE}.part"
+    part.write_bytes(encode(TrainerState(schema=SCHEMA, roles={**roles, name: about})))
+    part.replace(folder / TRAINER_STATE)
 
 
 def load_state(folder: Path, *, name: str, digest: str) -> OptimizerState:
@@ -96,9 +67,9 @@ def load_state(folder: Path, *, name: str, digest: str) -> OptimizerState:
         rate = about.learning_rates[0]
         state = OptimizerState(about.steps, adapter, exp_avg, exp_avg_sq, about.adam_steps, rate, about.rng.seed)
         if tensors_digest(_tensors(state)) != about.tensors:
-            raise ValueError("its tensors are not those that trainer_state.json tells of")
+            raise ValueError(f"its tensors are not those that {TRAINER_STATE} tells of")
     except (OSError, ValueError, SafetensorError) as error:
-        raise InputError(f"{folder} holds no whole training state ({error}); restore an earlier checkpoint.") from error
+        raise _not_whole(folder, error) from error
     return state
 
 
@@ -141,25 +112,24 @@ def _tensors(state: OptimizerState) -> dict[str, Tensor]:
     return {f"{group}/{key}": tensor for group, tensors in groups.items() for key, tensor in tensors.items()}
 
 
-def _roles(folder: Path) -> dict[str, object]:
-    """The entries of `trainer_state.json` by name; raises `InputError` for one that this version cannot read."""
-    content = json.loads((folder / FILE).read_text())
-    schema = content.get("schema") if isinstance(content, dict) else None
-    if schema != SCHEMA:
-        newer = isinstance(schema, int) and schema > SCHEMA
-        cure = "install the newer tsgb that wrote it" if newer else "restore one that this version wrote"
-        raise InputError(f"The state in {folder} has schema {schema!r}, this program reads {SCHEMA}; {cure}.")
-    roles = content.get("roles")
-    if not isinstance(roles, dict):
-        raise ValueError(f"{FILE} names no roles")
-    return roles
+def _roles(folder: Path) -> dict[str, RoleState]:
+    """The entries of `trainer_state.json` by name; raises `InputError` when it is not whole or not to be read."""
+    path = folder / TRAINER_STATE
+    try:
+        return decode(TrainerState, path.read_bytes(), str(path)).roles
+    except (OSError, Corrupt) as error:
+        raise _not_whole(folder, error) from error
 
 
 def _role(folder: Path, name: str) -> RoleState:
     roles = _roles(folder)
     if name not in roles:
         raise InputError(f"The state in {folder} is of {sorted(roles)}, not of {name!r}; restore another folder.")
-    return RoleState.model_validate(roles[name])
+    return roles[name]
+
+
+def _not_whole(folder: Path, error: Exception) -> InputError:
+    return InputError(f"{folder} holds no whole training state ({error}); restore an earlier checkpoint.")
 
 
 def _check(about: RoleState, folder: Path, digest: str) -> None:

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tsgb.breakers.examples import KINDS, Example, Kind
 from tsgb.breakers.losses import Summed, cosines, rerouting_loss, retain_loss, twin_loss
 from tsgb.breakers.representations import LAST, hidden_states, logits, padded
 from tsgb.breakers.schedule import coefficients
 from tsgb.models.loading import Base, using
+from tsgb.records.training import KINDS, Example, Kind
 from tsgb.training.parts import cut, micro_batches
 from tsgb.training.plan import Strata, TrainingPlan, draw
 from tsgb.training.references import References

@@ -19,8 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tsgb.breakers.examples import KINDS, Example
 from tsgb.models.loading import Base
+from tsgb.records.training import KINDS, Example
 from tsgb.training.defender import Defender
 from tsgb.training.engine import Engine
 from tsgb.training.exchange import gather_rows, sum_in_order

@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tsgb.breakers.examples import KINDS, Example
 from tsgb.checkpoints import latest, publish, put_blob, resume, retain
 from tsgb.environments.registry import environment
 from tsgb.guards.bundle import Guards, save_guards
@@ -21,6 +20,7 @@ from tsgb.guards.fit import fit_guards
 from tsgb.models.loading import save_adapter
 from tsgb.records.dialogue import Trajectory
 from tsgb.records.run import Manifest
+from tsgb.records.training import KINDS, Example
 from tsgb.training.defender import Defender
 from tsgb.training.defender import train as train_steps
 from tsgb.training.engine import fresh_adapter

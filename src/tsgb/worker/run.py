@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tsgb.breakers.examples import Example, dump_examples, load_examples
+from tsgb.breakers.examples import dump_examples, load_examples
 from tsgb.checkpoints import Journal, fetch, get_blob, put_blob
 from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.layout import position
 from tsgb.records.dialogue import Scenario, Trajectory
 from tsgb.records.run import Lease
+from tsgb.records.training import Example
 from tsgb.rollouts.play import require_finished
 from tsgb.rollouts.players import BASE, Players, Target
 from tsgb.settings import Settings

@@ -14,12 +14,13 @@ from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
-from tsgb.breakers.examples import Example, breaker_example, retain_example, twin_example
+from tsgb.breakers.examples import breaker_example, retain_example, twin_example
 from tsgb.environments.office.attacks import inject, jailbreak, rewrapped, wrapper_of
 from tsgb.environments.office.tasks import READING
 from tsgb.environments.registry import environment
 from tsgb.models.rendering import Tools
 from tsgb.records.dialogue import Attack, Scenario, Trajectory
+from tsgb.records.training import Example
 
 Clean = Mapping[str, Trajectory]
 """Scenario id → how the frozen model plays it without the attack, where that went well."""

@@ -6,7 +6,6 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from tsgb.breakers.examples import (
-    Example,
     breaker_example,
     dump_examples,
     load_examples,
@@ -15,6 +14,7 @@ from tsgb.breakers.examples import (
 )
 from tsgb.errors import InputError
 from tsgb.records.dialogue import Attack, Message, Scenario, ToolCall, Trajectory
+from tsgb.records.training import Example
 
 READ = Message(role="assistant", tool_calls=(ToolCall(name="read", arguments={"from": "@karo"}),))
 HONEST = Message(role="assistant", tool_calls=(ToolCall(name="pay", arguments={"to": "@karo"}),))

@@ -22,7 +22,7 @@ from tsgb.storage import LocalStore
 
 FORK = multiprocessing.get_context("fork")
 KILLS = 30
-FILES = ("adapter.safetensors", "optimizer.safetensors", "trainer_state.json")
+FILES = ("adapter.safetensors", "optimizer.safetensors", "reports.jsonl")
 
 
 def write_state(folder: Path, step: int) -> None:

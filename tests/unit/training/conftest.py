@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tsgb.breakers.examples import Example, breaker_example, retain_example, twin_example
+from tsgb.breakers.examples import breaker_example, retain_example, twin_example
 from tsgb.models.loading import Base, load_base
 from tsgb.records.dialogue import Attack, Message, Scenario, ToolCall, Trajectory
+from tsgb.records.training import Example
 from tsgb.training.plan import TrainingPlan
 
 PEOPLE = ("@karo", "@lumi", "@bo", "@mira", "@sol")

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tsgb.breakers.examples import Example, dump_examples
+from tsgb.breakers.examples import dump_examples
 from tsgb.errors import InputError, ModelError, SettingsError
 from tsgb.models.loading import Base, load_adapter, load_base, save_adapter, using
+from tsgb.records.training import Example
 from tsgb.training.defender import Defender, StepReport, train
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.reports import dump_reports

@@ -8,14 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tsgb.breakers.examples import Example, Kind
 from tsgb.errors import InputError
+from tsgb.records.training import Example, Kind
 from tsgb.training.parts import cut, micro_batches
 from tsgb.training.plan import TrainingPlan, by_stratum, digest, draw
 
 
 def example(kind: Kind, source: str, number: int, length: int = 3) -> Example:
-    return Example(f"{source}{number:03d}", kind, f"{kind}/{source}", (7,) * length, (True,) * length)
+    tokens = {"ids": (7,) * length, "mask": (True,) * length}
+    return Example(id=f"{source}{number:03d}", kind=kind, stratum=f"{kind}/{source}", **tokens)
 
 
 STRATA = by_stratum(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tsgb.breakers.examples import Example
 from tsgb.models.loading import Base
+from tsgb.records.training import Example
 from tsgb.training.engine import fresh_adapter
 from tsgb.training.plan import TrainingPlan, by_stratum
 from tsgb.training.references import References

@@ -10,9 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tsgb.breakers.examples import Example
 from tsgb.errors import SettingsError
 from tsgb.models.loading import load_base
+from tsgb.records.training import Example
 from tsgb.training.defender import Defender
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.rehearsal import Job, Leg, newest, rehearse

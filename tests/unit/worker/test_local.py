@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tsgb.breakers.examples import Example, Kind
 from tsgb.errors import ModelError, SettingsError
 from tsgb.models.loading import Base, load_base
+from tsgb.records.training import Example, Kind
 from tsgb.rollouts.players import BASE, Players, Stage
 from tsgb.settings import load_settings
 from tsgb.training.defender import Defender, train
@@ -26,7 +26,9 @@ def base(tiny_model_path: object) -> Base:
 
 
 def example(kind: Kind) -> Example:
-    return Example(kind, kind, f"{kind}/any", (7, 8, 9), (False, True, True), (7, 8, 9), (False, True, True))
+    ids, mask = (7, 8, 9), (False, True, True)
+    tokens = {"ids": ids, "mask": mask, "reference_ids": ids, "reference_mask": mask}
+    return Example(id=kind, kind=kind, stratum=f"{kind}/any", **tokens)
 
 
 def test_a_weight_of_rerouting_that_no_plan_takes_is_refused_with_the_settings() -> None:

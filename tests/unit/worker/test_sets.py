@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import pytest
 from transformers import PreTrainedTokenizerFast
 
-from tsgb.breakers.examples import Example
 from tsgb.environments.office import attacks, pieces
 from tsgb.environments.office.pieces import Genome
 from tsgb.environments.office.tasks import draw_task
 from tsgb.environments.registry import environment
 from tsgb.records.dialogue import Attack, Scenario, ToolCall, Trajectory, Verdict
+from tsgb.records.training import Example
 from tsgb.rollouts.mutation import attacked
 from tsgb.worker.search import clean_contexts
 from tsgb.worker.sets import crossed, crossed_wrappers, make_sets, well_done
