@@ -9,7 +9,9 @@ import json
 
 from tsgb.records.base import Record
 from tsgb.records.dialogue import Trajectory
+from tsgb.records.report import RoundReport, TransferReport
 from tsgb.records.run import SCHEMA, Head, Lease, Manifest, Pin, Quarantine, RunRecord, ShardRecord, StageRecord
+from tsgb.records.training import Example, TrainerState
 
 STORED: dict[str, type[Record]] = {
     "run": RunRecord,
@@ -20,9 +22,16 @@ STORED: dict[str, type[Record]] = {
     "quarantine": Quarantine,
     "stage": StageRecord,
     "shard": ShardRecord,
+    "trainer_state": TrainerState,
     "trajectory": Trajectory,
+    "set_example": Example,
+    "round_report": RoundReport,
+    "transfer_report": TransferReport,
 }
-"""What is stored, by the name of its schema; trajectories are the lines of rollout shards."""
+"""What is stored, by the name of its schema.
+
+Trajectories and set examples are lines of blobs, a round report is what the record of the stage `gates` holds.
+"""
 
 
 def render() -> dict[str, str]:

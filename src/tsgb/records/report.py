@@ -1,20 +1,27 @@
-"""What was measured: rates with their intervals, and the reports of an exam and of guards."""
+"""What was measured: rates with their intervals, and the reports of an exam, of guards, of a round, of a transfer."""
 
 from __future__ import annotations
 
+from typing import Annotated
+
+from pydantic import Field
+
 from tsgb.records.base import Record
+from tsgb.records.run import CommitName, Count, Digest, Name, StoredRecord
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Rate(Record):
     """A proportion with its Wilson interval."""
 
-    successes: int
+    successes: Count
     """How often it happened."""
-    total: int
+    total: Count
     """Out of how many that count."""
-    low: float
+    low: Share
     """Lower end of the 95 % interval."""
-    high: float
+    high: Share
     """Upper end of the 95 % interval."""
 
     @property
@@ -37,7 +44,7 @@ class ExamReport(Record):
     """Metric → rate."""
     families: dict[str, Rate] = {}
     """Attack family → attack success rate."""
-    errors: int = 0
+    errors: Count = 0
     """Trajectories that count neither way."""
 
 
@@ -70,3 +77,61 @@ class GuardReport(Record):
     """Guard → how well it ranks calls."""
     blocking: dict[str, Blocking]
     """Guard, or `either` → what its blocking does."""
+
+
+class RoundReport(Record):
+    """What the gates said of a round: the `outputs` of `rounds/<n>/gates.json`."""
+
+    round: Count
+    """Number of the round."""
+    bundle: CommitName
+    """The commit that was examined."""
+    accepted: bool
+    """Whether it became the defender."""
+    reasons: tuple[str, ...]
+    """Why not, a sentence for each gate it failed."""
+    base: ExamReport
+    """The base on the dev split."""
+    exam: ExamReport
+    """The bundle on the dev split."""
+
+
+class Protection(Record):
+    """An endpoint behind one guard, or bare, on the same requests; a rate of 0 out of 0 is unknown."""
+
+    guard: Name
+    """Name of the guard; `none`: the endpoint as it is."""
+    asr: Rate
+    """Attack success rate: attacks whose harm was delivered, out of those that were judged."""
+    fpr: Rate
+    """False positive rate: benign requests that the guard blocked, out of those that were answered."""
+    fnr: Rate
+    """False negative rate: harmful answers that the guard let through, out of those the bare endpoint gave."""
+
+
+class EndpointReport(Record):
+    """A black-box model, bare and behind each guard."""
+
+    endpoint: Name
+    """Name of the endpoint as the settings have it; neither its address nor a key."""
+    model: str
+    """The model that was asked for there."""
+    protections: tuple[Protection, ...] = Field(min_length=1)
+    """The endpoint as it is, then behind each guard."""
+    errors: Count = 0
+    """Requests that were never answered; they count in no rate."""
+
+
+class TransferReport(StoredRecord):
+    """`transfer/<name>.json`: what guards that were made with one model do for others."""
+
+    run: Name
+    """Name of the run that made the guards."""
+    bundle: CommitName
+    """The commit that holds them."""
+    suite: Digest
+    """Digest of the requests, which were the same for all."""
+    judge: str
+    """Who said what is harmful."""
+    endpoints: tuple[EndpointReport, ...] = Field(min_length=1)
+    """Every endpoint that was asked."""

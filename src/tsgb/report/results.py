@@ -8,28 +8,11 @@ from __future__ import annotations
 from tsgb.checkpoints import Journal
 from tsgb.errors import InputError
 from tsgb.records.base import Record
-from tsgb.records.report import ExamReport, GuardReport
+from tsgb.records.report import ExamReport, GuardReport, RoundReport
 from tsgb.records.run import RunRecord
 from tsgb.report.curves import RoundCurves, read_curves
 from tsgb.report.progress import EXAM
 from tsgb.storage import Store
-
-
-class RoundReport(Record):
-    """What the gates said of a round."""
-
-    round: int
-    """Number of the round."""
-    bundle: str
-    """The commit that was examined."""
-    accepted: bool
-    """Whether it became the defender."""
-    reasons: tuple[str, ...]
-    """Why not, a sentence for each gate it failed."""
-    base: ExamReport
-    """The base on the dev split."""
-    exam: ExamReport
-    """The bundle on the dev split."""
 
 
 class FinalReport(Record):
@@ -65,7 +48,7 @@ def read_results(store: Store, record: RunRecord) -> RunReport:
     journal = Journal(store, record.run)
     rounds = record.settings["run"]["rounds"]
     gates = ((n, journal.done(n, "gates")) for n in range(rounds))
-    decided = tuple(RoundReport(round=n, **_fields(RoundReport, gate)) for n, gate in gates if gate)
+    decided = tuple(RoundReport.model_validate({"round": n} | _fields(RoundReport, gate)) for n, gate in gates if gate)
     if not decided:
         raise InputError(f"Run {record.run!r} has sat no exam yet; tsgb status {record.run} says how far it is.")
     final = journal.done(rounds, EXAM)

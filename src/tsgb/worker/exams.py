@@ -14,7 +14,7 @@ from tsgb.guards.bundle import ABOUT, load_guards
 from tsgb.guards.report import score_report
 from tsgb.models.loading import load_adapter
 from tsgb.records.dialogue import Split
-from tsgb.records.report import ExamReport, Rate
+from tsgb.records.report import ExamReport, Rate, RoundReport
 from tsgb.rollouts.exam import Played, grouped, report
 from tsgb.rollouts.players import BASE, Target
 from tsgb.settings import EvaluationSettings
@@ -35,13 +35,8 @@ def gates(run: Run, n: int) -> dict[str, Any]:
     reasons = reasons_to_reject(run.settings.gates, before, after)
     for reason in reasons:
         run.note(f"Round {n} is rolled back: {reason}.")
-    return {
-        "bundle": bundle,
-        "accepted": not reasons,
-        "reasons": reasons,
-        "base": before.model_dump(),
-        "exam": after.model_dump(),
-    }
+    verdict = RoundReport(round=n, bundle=bundle, accepted=not reasons, reasons=tuple(reasons), base=before, exam=after)
+    return verdict.model_dump()
 
 
 def examine(run: Run, n: int, name: str, split: Split, target: Target) -> ExamReport:

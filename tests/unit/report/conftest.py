@@ -11,7 +11,7 @@ import pytest
 from tsgb.checkpoints import Journal, acquire, open_run, publish, put_blob
 from tsgb.judging.intervals import wilson
 from tsgb.records.dialogue import Attack, Label, Message, Scenario, ToolCall, Trajectory, Verdict
-from tsgb.records.report import ExamReport, Rate
+from tsgb.records.report import ExamReport, Rate, RoundReport
 from tsgb.records.run import SCHEMA, RunRecord
 from tsgb.storage import LocalStore
 
@@ -55,9 +55,9 @@ def lines(*trajectories: Trajectory) -> bytes:
     return b"".join(each.model_dump_json(exclude_defaults=True).encode() + b"\n" for each in trajectories)
 
 
-def gate(bundle: str, reasons: list[str], utility: int, asr: int) -> dict[str, object]:
-    exams = {"base": exam("base", "dev", 38, 30).model_dump(), "exam": exam("guard", "dev", utility, asr).model_dump()}
-    return {"bundle": bundle, "accepted": not reasons, "reasons": reasons, **exams}
+def gate(n: int, bundle: str, reasons: tuple[str, ...], utility: int, asr: int) -> dict[str, object]:
+    exams = {"base": exam("base", "dev", 38, 30), "exam": exam("guard", "dev", utility, asr)}
+    return RoundReport(round=n, bundle=bundle, accepted=not reasons, reasons=reasons, **exams).model_dump()
 
 
 def reports(steps: int) -> bytes:
@@ -114,8 +114,8 @@ def finish(tmp_path: Path, begun: LocalStore) -> Callable[[], LocalStore]:
         (adapter / "reports_attacker.jsonl").unlink()
         for n in range(2):  # in the second round the attacker learnt nothing more
             journal.finish(n, "attack", {"shards": 0, "commit": learnt})
-        journal.finish(0, "gates", gate(bundles[0], ["benign utility fell by 9.0 %"], 34, 0))
-        journal.finish(1, "gates", gate(bundles[1], [], 38, 1))
+        journal.finish(0, "gates", gate(0, bundles[0], ("benign utility fell by 9.0 %",), 34, 0))
+        journal.finish(1, "gates", gate(1, bundles[1], (), 38, 1))
         final = {"base": exam("base", "test", 38, 31).model_dump(), "exam": exam("guard", "test", 38, 0).model_dump()}
         journal.finish(2, "exam", {"bundle": bundles[1], "guards": guards(), **final})
         return begun
