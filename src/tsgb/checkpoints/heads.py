@@ -66,9 +66,13 @@ def _read_granted(store: Store, run: str) -> Seen:
 
 
 def _opened(data: bytes, key: str) -> Head:
-    head = decode(Head, data, key)
+    cure = f"`tsgb checkpoints repair {key.split('/')[1]}` builds it anew"
+    try:
+        head = decode(Head, data, key)
+    except Corrupt as error:
+        raise Corrupt(f"{str(error).removesuffix('.')}; {cure}.") from None
     if head.checksum != _checksum(head):
-        raise Corrupt(f"{key} is damaged: its checksum does not fit; `tsgb checkpoints repair` builds it anew.")
+        raise Corrupt(f"{key} is damaged: its checksum does not fit; {cure}.")
     return head
 
 

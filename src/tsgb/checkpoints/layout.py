@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 MANIFEST = "manifest.json"
 TRAINER_STATE = "trainer_state.json"
+ADAPTER = "adapter_config.json"
+"""What makes a folder an adapter as PEFT stores it."""
 
 _COMMIT = re.compile(r"e(\d+)/r(\d+)-(.+)-s(\d+)-[0-9a-f]+")
 
@@ -81,11 +83,6 @@ def pins_prefix(run: str) -> str:
 def quarantine_prefix(run: str) -> str:
     """Prefix of the commits that are not to be gone on from."""
     return f"runs/{run}/quarantine/"
-
-
-def marker_key(prefix: str, commit: str) -> str:
-    """Key below `prefix` of a record about a commit."""
-    return f"{prefix}{marker_name(commit)}.json"
 
 
 def marker_name(commit: str) -> str:

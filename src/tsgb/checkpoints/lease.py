@@ -7,6 +7,7 @@ heartbeats, and the decision when to replace a silent writer.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
@@ -35,11 +36,16 @@ def acquire(store: Store, run: str, owner: str, *, granted_epoch: int = 0) -> Le
 def grant(store: Store, run: str, owner: str) -> Lease:
     """Grant the next epoch of a run in a store that cannot fence; for the manager, of which there is one, to call."""
     seen = read_head(store, run)
-    if seen.head and not seen.epoch:
+    if not seen.epoch and (seen.head or _fences(store)):
         raise NoCompareAndSet(f"run «{run}» is fenced by its store; its epochs need no granting, leave out the epoch.")
     lease = Lease(schema=SCHEMA, run=run, epoch=seen.epoch + 1, owner=owner, nonce=uuid4().hex, granted=True)
     store.put_new(lease_key(run, lease.epoch), encode(lease))
     return lease
+
+
+def this_host() -> str:
+    """The name under which this machine becomes a writer."""
+    return platform.node() or "local"
 
 
 def take_over(store: Store, run: str, owner: str, change: Change) -> Lease:
@@ -82,6 +88,14 @@ def advance(store: Store, lease: Lease, seen: Seen, change: Mapping[str, object]
         if require_owner(store, lease).head != moved:
             raise
     return moved
+
+
+def _fences(store: Store) -> bool:
+    try:
+        store.probe()
+    except NoCompareAndSet:
+        return False
+    return True
 
 
 def _begin_granted(store: Store, lease: Lease) -> Lease:

@@ -5,6 +5,7 @@ Tensor formats notice a missing tail but not a flipped bit, so every file is has
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from blake3 import blake3
@@ -14,6 +15,13 @@ from tsgb.checkpoints.layout import MANIFEST, commit_key
 from tsgb.errors import Corrupt, Missing
 from tsgb.records.run import FileEntry, Manifest
 from tsgb.storage import Store
+
+Advance = Callable[[int], object]
+"""Hears how many more bytes have come; from several threads."""
+
+
+def unheeded(size: int) -> None:
+    """Let bytes come unheard."""
 
 
 def describe(folder: Path) -> dict[str, FileEntry]:
@@ -29,11 +37,12 @@ def verify(path: Path, promised: FileEntry, name: str) -> None:
     _require(_entry(path), promised, name)
 
 
-def download(store: Store, key: str, promised: FileEntry, path: Path) -> None:
+def download(store: Store, key: str, promised: FileEntry, path: Path, advance: Advance = unheeded) -> None:
     """Copy a file of a commit to `path`, hashed on the way; raises Missing, or Corrupt if it is not as promised."""
-    hasher = blake3()
-    store.get_file(key, path, hasher.update)
-    _require(FileEntry(size=path.stat().st_size, blake3=hasher.hexdigest()), promised, key)
+    try:
+        _download(store, key, promised, path, advance)
+    except Corrupt:  # damaged on the way, perhaps
+        _download(store, key, promised, path, unheeded)
 
 
 def read_manifest(store: Store, run: str, commit: str, digest: str | None = None) -> Manifest:
@@ -46,6 +55,17 @@ def read_manifest(store: Store, run: str, commit: str, digest: str | None = None
     if (manifest.run, manifest.commit) != (run, commit):
         raise Corrupt(f"{key} should describe {run}/{commit}, but describes {manifest.run}/{manifest.commit}.")
     return manifest
+
+
+def _download(store: Store, key: str, promised: FileEntry, path: Path, advance: Advance) -> None:
+    hasher = blake3()
+
+    def watch(chunk: bytes) -> None:
+        hasher.update(chunk)
+        advance(len(chunk))
+
+    store.get_file(key, path, watch)
+    _require(FileEntry(size=path.stat().st_size, blake3=hasher.hexdigest()), promised, key)
 
 
 def _require(found: FileEntry, promised: FileEntry, name: str) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from tsgb.checkpoints.encoding import encode
-from tsgb.checkpoints.layout import marker_key, pins_prefix
+from tsgb.checkpoints.layout import pins_prefix
 from tsgb.checkpoints.manifest import read_manifest
+from tsgb.checkpoints.markers import marked, marker_key
 from tsgb.errors import Conflict
 from tsgb.records.run import SCHEMA, Pin
 from tsgb.storage import Store
@@ -31,5 +32,4 @@ def is_pinned(store: Store, run: str, commit: str) -> bool:
 
 def pinned(store: Store, run: str) -> set[str]:
     """The commits that are pinned, as `marker_name` spells them."""
-    prefix = pins_prefix(run)
-    return {key.removeprefix(prefix).removesuffix(".json") for key in store.list(prefix)}
+    return marked(store, pins_prefix(run))

@@ -6,7 +6,8 @@ A record beside the commit says so; the commit itself stays as it is, for whoeve
 from __future__ import annotations
 
 from tsgb.checkpoints.encoding import decode, encode
-from tsgb.checkpoints.layout import marker_key, quarantine_prefix
+from tsgb.checkpoints.layout import quarantine_prefix
+from tsgb.checkpoints.markers import marker_key
 from tsgb.errors import Conflict
 from tsgb.records.run import SCHEMA, Quarantine
 from tsgb.storage import Store

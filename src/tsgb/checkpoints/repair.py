@@ -1,4 +1,4 @@
-"""A head that a disk has damaged, built anew from what the commits say of themselves.
+"""A head that a disk has damaged or lost, built anew from what the commits say of themselves.
 
 For a person to call, when nothing writes: what was on the chain cannot be told for sure from what a fenced writer
 left, so every whole commit is put on it, ordered by epoch, round and step.
@@ -14,21 +14,33 @@ from tsgb.checkpoints.heads import read_head, sealed
 from tsgb.checkpoints.layout import epochs_prefix, head_key, position
 from tsgb.checkpoints.manifest import read_manifest
 from tsgb.checkpoints.retention import all_commits
-from tsgb.errors import Corrupt, Missing
+from tsgb.errors import Corrupt, Missing, NoCompareAndSet
 from tsgb.records.run import SCHEMA, Head, Kept, Manifest
 from tsgb.storage import Store
 
 
 def repair(store: Store, run: str, owner: str) -> Head | None:
-    """Put a head in the place of a damaged one, under a new epoch; None if the head is whole and nothing was done."""
+    """Put a head in the place of a damaged or lost one, under a new epoch; None if nothing had to be done.
+
+    Raises NoCompareAndSet for a head below a granted epoch, which is written once.
+    """
     try:
-        read_head(store, run)
-    except Corrupt:
-        line = _line(store, run)
-        head = sealed(_head(store, run, owner, line))
-        store.compare_and_set(head_key(run), store.get(head_key(run)), encode(head))
-        return head
-    return None
+        if read_head(store, run).head or not all_commits(store, run):
+            return None
+        found = None
+    except Corrupt as error:
+        found = _damaged(store, run, error)
+    head = sealed(_head(store, run, owner, _line(store, run)))
+    store.compare_and_set(head_key(run), found, encode(head))
+    return head
+
+
+def _damaged(store: Store, run: str, error: Corrupt) -> bytes:
+    """The bytes that are to be replaced."""
+    if not store.exists(head_key(run)):
+        cure = "delete that object, and the head before it is the newest"
+        raise NoCompareAndSet(f"run «{run}» has granted epochs, whose heads are written once ({error}): {cure}.")
+    return store.get(head_key(run))
 
 
 def _head(store: Store, run: str, owner: str, line: list[Kept]) -> Head:

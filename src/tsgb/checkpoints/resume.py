@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tsgb.checkpoints.chain import chain, why_skipped
 from tsgb.checkpoints.layout import commit_key
-from tsgb.checkpoints.manifest import download, read_manifest
+from tsgb.checkpoints.manifest import Advance, download, read_manifest, unheeded
 from tsgb.checkpoints.quarantine import quarantine
 from tsgb.errors import Corrupt, Missing
 from tsgb.records.run import Manifest
@@ -38,7 +38,7 @@ def resume(store: Store, run: str, round_number: int, stage: str, folder: Path) 
         if (manifest.round, manifest.stage) != (round_number, stage):
             continue
         try:
-            _fetch_files(store, manifest, folder)
+            fetch_files(store, manifest, folder)
         except (Missing, Corrupt) as error:
             skipped.append(why_skipped(manifest.commit, error))
             quarantine(store, run, manifest.commit, str(error))
@@ -63,20 +63,18 @@ def latest(store: Store, run: str, round_number: int, stage: str) -> Resumed:
 def fetch(store: Store, run: str, commit: str, folder: Path) -> Manifest:
     """Copy a commit into `folder`, all of it or nothing; raises Missing or Corrupt."""
     manifest = read_manifest(store, run, commit)
-    _fetch_files(store, manifest, folder)
+    fetch_files(store, manifest, folder)
     return manifest
 
 
-def _fetch_files(store: Store, manifest: Manifest, folder: Path) -> None:
+def fetch_files(store: Store, manifest: Manifest, folder: Path, advance: Advance = unheeded) -> None:
+    """Copy what a manifest promises into `folder`, all of it or nothing; raises Missing or Corrupt."""
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder, prefix=".fetch-") as unchecked, ThreadPoolExecutor(_AT_ONCE) as threads:
 
         def fetch_one(name: str) -> None:
             key, path = commit_key(manifest.run, manifest.commit, name), Path(unchecked, name)
-            try:
-                download(store, key, manifest.files[name], path)
-            except Corrupt:  # damaged on the way, perhaps
-                download(store, key, manifest.files[name], path)
+            download(store, key, manifest.files[name], path, advance)
 
         list(threads.map(fetch_one, manifest.files))
         for name in manifest.files:

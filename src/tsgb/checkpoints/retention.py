@@ -28,12 +28,17 @@ def retain(store: Store, lease: Lease, keep_last: int) -> list[str]:
         raise ValueError(f"keep_last must be at least 1, not {keep_last}")
     seen = require_owner(store, lease)
     assert seen.head is not None
-    named = named_by_stages(store, lease.run, seen.head)
-    doomed = expendable(seen.head, keep_last, named=named, pins=pinned(store, lease.run))
+    doomed = _doomed(store, lease.run, seen.head, keep_last)
     if doomed:
         advance(store, lease, seen, {"kept": tuple(each for each in seen.head.kept if each not in doomed)})
         delete_commits(store, lease.run, (each.commit for each in doomed))
     return [each.commit for each in doomed]
+
+
+def superfluous(store: Store, run: str, keep_last: int) -> list[str]:
+    """The commits that `retain` would delete; deletes nothing, and needs no lease."""
+    head = read_head(store, run).head
+    return [each.commit for each in _doomed(store, run, head, keep_last)] if head else []
 
 
 def expendable(head: Head, keep_last: int, *, named: Iterable[str] = (), pins: Iterable[str] = ()) -> list[Kept]:
@@ -56,15 +61,20 @@ def named_by_stages(store: Store, run: str, head: Head) -> set[str]:
 
 
 def sweep_fenced(store: Store, run: str) -> list[str]:
-    """Remove what fenced writers left: of an epoch below the head's, neither its ancestor nor pinned; the names."""
+    """Remove what `left_by_fenced` names, and return it."""
+    swept = left_by_fenced(store, run)
+    delete_commits(store, run, swept)
+    return swept
+
+
+def left_by_fenced(store: Store, run: str) -> list[str]:
+    """What fenced writers left: of an epoch below the head's, neither its ancestor nor pinned, whole or not."""
     head, pins = read_head(store, run).head, pinned(store, run)
     if head is None:
         return []
     line = {each.commit for each in head.line}
     left = [commit for commit in all_commits(store, run) if commit not in line and marker_name(commit) not in pins]
-    swept = [commit for commit in left if _epoch_of(commit) < head.epoch]
-    delete_commits(store, run, swept)
-    return swept
+    return [commit for commit in left if _epoch_of(commit) < head.epoch]
 
 
 def all_commits(store: Store, run: str) -> dict[str, list[str]]:
@@ -76,6 +86,10 @@ def all_commits(store: Store, run: str) -> dict[str, list[str]]:
         if position(commit):
             keys[commit].append(key)
     return keys
+
+
+def _doomed(store: Store, run: str, head: Head, keep_last: int) -> list[Kept]:
+    return expendable(head, keep_last, named=named_by_stages(store, run, head), pins=pinned(store, run))
 
 
 def _epoch_of(commit: str) -> int:

@@ -13,10 +13,10 @@ from typing import Annotated
 import typer
 
 import tsgb
-from tsgb.cli import eval_local, report, settings, status, surrogate, train_local, trajectories
+from tsgb.cli import checkpoints, eval_local, report, settings, status, surrogate, train_local, trajectories
 from tsgb.errors import Interrupted, TsgbError, UserError
 
-COMMANDS = (train_local, eval_local, status, report, trajectories, surrogate, settings)
+COMMANDS = (train_local, eval_local, status, report, trajectories, checkpoints, surrogate, settings)
 """The modules whose `app` makes the tree, in the order of `--help`."""
 
 INTERRUPTED = "Interrupted; what was committed is whole: the same command goes on from there."

@@ -8,14 +8,13 @@ from typing import NamedTuple
 from tsgb.checkpoints import Journal
 from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.encoding import decode
-from tsgb.checkpoints.layout import MANIFEST, commit_key
+from tsgb.checkpoints.layout import ADAPTER, MANIFEST, commit_key
 from tsgb.checkpoints.manifest import verify
 from tsgb.errors import InputError
 from tsgb.records.run import Manifest
 from tsgb.report.results import read_results
 from tsgb.report.runs import find_run
 
-ADAPTER = "adapter_config.json"
 LATEST = "latest"
 
 

@@ -9,7 +9,7 @@ from tsgb.checkpoints.layout import run_key
 from tsgb.errors import InputError, Missing
 from tsgb.records.run import RunRecord
 from tsgb.settings import Secrets, load_settings
-from tsgb.storage import Store, open_store
+from tsgb.storage import LocalStore, Store, open_store
 
 
 def find_run(location: str | Path, name: str) -> tuple[Store, RunRecord]:
@@ -18,6 +18,8 @@ def find_run(location: str | Path, name: str) -> tuple[Store, RunRecord]:
     try:
         return store, decode(RunRecord, store.get(run_key(name)), run_key(name))
     except Missing:
+        if isinstance(store, LocalStore) and not store.root.is_dir():
+            raise InputError(f"There is no folder {location}; name the one that holds runs/.") from None
         known = run_names(store)
         cure = f"choose one of: {', '.join(known)}" if known else "there is none yet, begin one with tsgb train-local"
         raise InputError(f"There is no run {name!r} in {location}; {cure}.") from None

@@ -7,7 +7,6 @@ been.
 from __future__ import annotations
 
 import errno
-import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +21,7 @@ from safetensors import SafetensorError
 from tsgb import surrogate
 from tsgb.breakers.representations import hidden_states
 from tsgb.checkpoints import acquire, open_run
+from tsgb.checkpoints.lease import this_host
 from tsgb.environments.registry import environment
 from tsgb.errors import NoSpace
 from tsgb.models.loading import Base, linear_modules
@@ -59,8 +59,7 @@ def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
     ):
         require_usable(players.base, settings)
         open_run(store, run_record(settings, players.base.digest))
-        owner = platform.node() or "local"
-        lease = acquire(store, name, owner, granted_epoch=settings.run.granted_epoch)
+        lease = acquire(store, name, this_host(), granted_epoch=settings.run.granted_epoch)
         yield Run(name, settings, store, lease, players, Path(scratch), tell, note)
 
 
