@@ -124,5 +124,4 @@ def _say_verified(found: Sequence[Verified], damaged: Sequence[Verified]) -> Non
     for each in damaged:
         for sentence in each.damage:
             typer.echo(f"{each.commit}: {sentence}")
-    word = "whole" if not damaged else f"{len(damaged)} damaged"
-    typer.echo(f"{len(found)} commits, {files} files, {size} bytes: {word}.")
+    typer.echo(f"Commits verified: {len(found)} ({files} files, {size} bytes); damaged: {len(damaged)}.")
