@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,29 @@ def command_lines(command: Any, path: str) -> Iterator[str]:
         yield from command_lines(child, f"{path} {name}")
 
 
+def documented(text: str) -> Iterator[list[str]]:
+    """The words of every `tsgb` line in the blocks of a page, comments and what comes out of a shell left out."""
+    for block in re.findall(r"^```\w*\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL):
+        for line in re.findall(r"^(?:\$ )?tsgb (.*)$", re.sub(r"\$\(.*?\)", "N", block), flags=re.MULTILINE):
+            yield shlex.split(line, comments=True)
+
+
+def misspelt(words: list[str]) -> list[str]:
+    """The options in a line that its command has not, or the word where a command was expected."""
+    command: Any = get_command(app)
+    for depth, word in enumerate(words):
+        children = getattr(command, "commands", None)
+        if not children:
+            options = {name for one in command.params for name in one.opts} | {"--help"}
+            return [each for each in words[depth:] if each.startswith("--") and each.partition("=")[0] not in options]
+        if word.startswith("--"):
+            return []
+        if word != "COMMAND" and word not in children:
+            return [word]
+        command = children.get(word, command)
+    return []
+
+
 def public_names(path: Path) -> Iterator[str]:
     """The public functions, classes and constants that a module defines, as dotted names."""
     module = ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__")
@@ -40,6 +65,13 @@ def _defined(node: ast.stmt) -> list[str]:
 
 def test_the_command_tree_is_the_one_written_down(matches_file: Matches) -> None:
     matches_file("\n".join(command_lines(get_command(app), "tsgb")) + "\n", HERE / "cli_tree.txt")
+
+
+def test_every_line_of_the_documentation_is_a_command() -> None:
+    pages = [SOURCE.parent / "README.md", *(SOURCE.parent / "docs").glob("*.md")]
+    lines = [words for page in pages for words in documented(page.read_text(encoding="utf-8"))]
+    assert len(lines) > 20
+    assert [(words, wrong) for words in lines if (wrong := misspelt(words))] == []
 
 
 def test_the_public_names_are_the_ones_written_down(matches_file: Matches) -> None:

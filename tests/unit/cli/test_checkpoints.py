@@ -70,7 +70,7 @@ def test_commits_are_listed_newest_first_with_their_marks(commit: Publish, say: 
     assert "2 of 3 commits; --limit 0 shows all." in table
 
 
-def test_a_long_chain_is_listed_with_five_requests(
+def test_a_long_chain_is_listed_with_four_requests(
     store: LocalStore, say: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = tuple(Kept(commit=f"e1/r0-train-s{n}-0123abcd", manifest_digest=f"{n:064x}") for n in range(10_000, 0, -1))
