@@ -2,13 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
+import boto3
 import pytest
+from pydantic import SecretStr
 
-from tsgb.storage import LocalStore, Store
+from tsgb.settings import Secrets, StorageSettings
+from tsgb.storage import LocalStore, Store, open_store
+
+from . import servers
+
+BUCKET = "tsgb-bucket"
+KEYS = Secrets(
+    _env_file=None,
+    aws_access_key_id=SecretStr("AKIATEST"),
+    aws_secret_access_key=SecretStr("s3cret"),
+    aws_default_region=SecretStr("us-east-1"),
+)
+OpenS3 = Callable[..., Store]
+
+
+@pytest.fixture(scope="session")
+def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """ministack with an empty bucket."""
+    with servers.ministack(tmp_path_factory.mktemp("s3")) as address:
+        keys = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "s3cret", "region_name": "us-east-1"}
+        boto3.client("s3", endpoint_url=address, **keys).create_bucket(Bucket=BUCKET)
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rclone_s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """rclone's S3, which ignores conditions."""
+    with servers.rclone(tmp_path_factory.mktemp("rclone"), "s3") as address:
+        yield address
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return LocalStore(tmp_path / "store")
+def open_s3(s3_address: str) -> OpenS3:
+    """Open a store below a fresh prefix of the bucket, or wherever else is said."""
+
+    def opened(
+        bucket: str = BUCKET, address: str = s3_address, secrets: Secrets = KEYS, prefix: str = "", **settings: float
+    ) -> Store:
+        chosen = StorageSettings(endpoint_url=address, **settings)
+        return open_store(f"s3://{bucket}/{prefix or uuid4().hex}", chosen, secrets)
+
+    return opened
+
+
+@pytest.fixture(params=["local", "s3"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """An empty store of each kind."""
+    if request.param == "local":
+        return LocalStore(tmp_path / "store")
+    opened: Store = request.getfixturevalue("open_s3")()
+    return opened

@@ -128,3 +128,11 @@ def test_a_folder_one_may_not_write_to_is_said_with_the_cure(tmp_path: Path) -> 
     person.join()
     assert not said.empty()
     assert f"{tmp_path}/runs/key cannot be written (Permission denied); choose a folder you may write to." == said.get()
+
+
+def test_a_key_below_or_above_a_taken_one_is_a_conflict(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put_new("a/b", b"")
+    for key in ("a/b/c", "a"):
+        with pytest.raises(Conflict):
+            store.put_new(key, b"")

@@ -1,0 +1,108 @@
+"""A real HTTP proxy in front of a store's server that does to the next requests what it is told.
+
+`faults` is a list of what happens to the requests to come, first come first: `pass`, `lose` (forward, then hang up),
+`drop` (hang up), a status such as `503` (answer it instead), `tear` (cut the body short), `flip` (one bit of the body).
+Requests whose method is not in `methods` pass and use none up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection, HTTPResponse
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from urllib.parse import urlsplit
+
+HOP = {"transfer-encoding", "connection", "content-length"}
+
+
+class Proxy(ThreadingHTTPServer):
+    """The proxy; `address` is what a client is given."""
+
+    daemon_threads = True
+
+    def __init__(self, target: str) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.target = urlsplit(target).netloc
+        self.faults: list[str] = []
+        self.methods = {"GET", "PUT", "HEAD", "MOVE"}
+        self.seen: list[str] = []
+
+    @property
+    def address(self) -> str:
+        """Where it listens."""
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def handle_error(self, *_: object) -> None:
+        """Clients that hang up are expected here."""
+
+
+@contextmanager
+def proxy(target: str) -> Iterator[Proxy]:
+    """A proxy in front of a server, until the end of the block."""
+    server = Proxy(target)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Proxy
+
+    def _forward(self) -> None:
+        body = self._body()
+        fault = self.server.faults.pop(0) if self.server.faults and self.command in self.server.methods else "pass"
+        self.server.seen.append(f"{self.command} {fault}")
+        if fault == "drop":
+            self.connection.close()
+        elif fault.isdigit():
+            self._answer(int(fault), b"")
+        else:
+            self._reply(fault, *self._ask(body))
+
+    def _body(self) -> bytes:
+        if self.headers.get("Expect") == "100-continue":
+            self.send_response_only(100)
+            self.end_headers()
+        return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+    def _ask(self, body: bytes) -> tuple[HTTPResponse, bytes]:
+        upstream = HTTPConnection(self.server.target, timeout=30)
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        upstream.request(self.command, self.path, body, headers)
+        response = upstream.getresponse()
+        return response, response.read()
+
+    def _reply(self, fault: str, response: HTTPResponse, content: bytes) -> None:
+        if fault == "lose":
+            self.connection.close()
+            return
+        if fault == "flip":
+            content = bytes([content[0] ^ 1]) + content[1:]
+        length = response.headers.get("Content-Length") if self.command == "HEAD" else str(len(content))
+        self.send_response_only(response.status)
+        for name, value in response.headers.items():
+            if name.lower() not in HOP:
+                self.send_header(name, value)
+        self.send_header("Content-Length", length or "0")
+        self.end_headers()
+        self.wfile.write(content[: len(content) // 2] if fault == "tear" else content)
+        if fault == "tear":
+            self.wfile.flush()
+            self.connection.close()
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = do_MOVE = do_MKCOL = do_PROPFIND = _forward
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""

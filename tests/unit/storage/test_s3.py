@@ -1,0 +1,154 @@
+"""A bucket as a store: lost replies, bad services, what a person must change, and what it refuses to trust."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pytest
+from pydantic import SecretStr
+
+from tsgb.errors import Conflict, Missing, NoCompareAndSet, SettingsError, Unreachable
+from tsgb.settings import Secrets
+from tsgb.storage import s3
+
+from .conftest import BUCKET, KEYS, OpenS3
+from .proxy import Proxy, proxy
+from .servers import free_port
+
+
+@pytest.fixture
+def faulty(s3_address: str) -> Iterator[Proxy]:
+    with proxy(s3_address) as server:
+        yield server
+
+
+@pytest.mark.parametrize("fault", ["lose", "drop", "500", "503", "409"])
+def test_an_unanswered_write_is_done_exactly_once(faulty: Proxy, open_s3: OpenS3, fault: str) -> None:
+    store = open_s3(address=faulty.address)
+    faulty.methods, faulty.faults = {"PUT"}, [fault]
+    store.put_new("new", b"first")
+    faulty.faults = [fault]
+    store.compare_and_set("HEAD", None, b"1")
+    faulty.faults = [fault, fault]
+    store.compare_and_set("HEAD", b"1", b"2")
+    assert (store.get("new"), store.get("HEAD"), faulty.faults) == (b"first", b"2", [])
+
+
+def test_a_lost_reply_to_the_loser_is_still_a_conflict(faulty: Proxy, open_s3: OpenS3) -> None:
+    store, rival = open_s3(address=faulty.address, prefix="race"), open_s3(prefix="race")
+    store.compare_and_set("HEAD", None, b"1")
+    rival.compare_and_set("HEAD", b"1", b"theirs")
+    faulty.methods, faulty.faults = {"PUT"}, ["lose"]
+    with pytest.raises(Conflict):
+        store.compare_and_set("HEAD", b"1", b"mine")
+    assert store.get("HEAD") == b"theirs"
+
+
+def test_in_the_common_case_a_move_of_the_head_is_one_request(open_s3: OpenS3) -> None:
+    store = open_s3()
+    store.compare_and_set("HEAD", None, b"1")
+    before = store.requests
+    store.compare_and_set("HEAD", b"1", b"2")
+    assert store.requests == before + 1
+
+
+def test_a_download_that_is_cut_off_goes_on_where_it_was(faulty: Proxy, open_s3: OpenS3, tmp_path: Path) -> None:
+    store, content = open_s3(address=faulty.address), bytes(range(256)) * 20_000
+    (tmp_path / "source").write_bytes(content)
+    store.put_file("big", tmp_path / "source")
+    faulty.methods, faulty.faults = {"GET"}, ["tear", "drop", "pass"]
+    seen = bytearray()
+    store.get_file("big", tmp_path / "copy", seen.extend)
+    assert (tmp_path / "copy").read_bytes() == content == bytes(seen)
+
+
+def test_a_download_that_never_ends_leaves_nothing(faulty: Proxy, open_s3: OpenS3, tmp_path: Path) -> None:
+    store = open_s3(address=faulty.address, patience_s=0.5)
+    store.put_new("key", b"bytes" * 100)
+    faulty.methods, faulty.faults = {"GET"}, ["tear"] * 1000
+    with pytest.raises(Unreachable, match="got no answer within 0.5 s"):
+        store.get_file("key", tmp_path / "folder" / "copy")
+    assert list((tmp_path / "folder").iterdir()) == []
+
+
+def test_a_service_that_fails_for_long_is_unreachable(faulty: Proxy, open_s3: OpenS3) -> None:
+    store = open_s3(address=faulty.address, patience_s=0.5)
+    faulty.faults = ["503"] * 1000
+    with pytest.raises(Unreachable, match=f"bucket «{BUCKET}» got no answer"):
+        store.put_new("key", b"bytes")
+    with pytest.raises(Unreachable):
+        open_s3(address=f"http://127.0.0.1:{free_port()}", patience_s=0.5).get("key")
+
+
+def test_a_service_that_ignores_conditions_is_refused(open_s3: OpenS3, rclone_s3_address: str) -> None:
+    store = open_s3(address=rclone_s3_address)
+    with pytest.raises(NoCompareAndSet, match=r"does not keep to conditions \(an object was created twice\); let"):
+        store.probe()
+    assert store.list("") == []
+
+
+def test_large_files_are_sent_in_parts(open_s3: OpenS3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(s3, "ONE_REQUEST", 5 << 20)
+    store = open_s3()
+    (tmp_path / "large").write_bytes(bytes(range(256)) * 90_000)
+    (tmp_path / "other").write_bytes(bytes(23_040_000))
+    store.put_file("large", tmp_path / "large")
+    store.put_file("large", tmp_path / "large")
+    with pytest.raises(Conflict):
+        store.put_file("large", tmp_path / "other")
+    store.get_file("large", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == (tmp_path / "large").read_bytes()
+
+
+def test_uploads_that_nobody_finished_are_swept(open_s3: OpenS3, s3_address: str) -> None:
+    store = open_s3(prefix="unfinished")
+    keys = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "s3cret", "region_name": "us-east-1"}
+    client = boto3.client("s3", endpoint_url=s3_address, **keys)
+    client.create_multipart_upload(Bucket=BUCKET, Key="unfinished/a")
+    client.create_multipart_upload(Bucket=BUCKET, Key="another/b")
+    assert store.sweep() == 0
+    assert store.sweep(older_than_s=-60) == 1
+    assert store.sweep(older_than_s=-60) == 0
+
+
+def test_a_bucket_that_is_not_there_is_named(open_s3: OpenS3) -> None:
+    with pytest.raises(SettingsError, match=r"bucket «nobodys-bucket» at http.* is not there; create it"):
+        open_s3(bucket="nobodys-bucket").put_new("key", b"")
+    with pytest.raises(Missing, match="there is no «key» in s3://"):
+        open_s3().get("key")
+
+
+@pytest.mark.parametrize("status", ["401", "403"])
+def test_refused_credentials_are_in_no_message(faulty: Proxy, open_s3: OpenS3, status: str) -> None:
+    faulty.faults = [status] * 3
+    with pytest.raises(SettingsError, match="refuses these credentials") as caught:
+        open_s3(address=faulty.address).exists("key")
+    assert "s3cret" not in str(caught.value)
+    assert "AKIATEST" not in str(caught.value)
+    assert "s3cret" not in repr(KEYS)
+
+
+def test_without_any_credentials_the_cure_is_named(open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    nobody = Secrets(_env_file=None, aws_access_key_id=None)
+    with pytest.raises(SettingsError, match="needs credentials and there are none; set AWS_ACCESS_KEY_ID"):
+        open_s3(secrets=nobody).get("key")
+
+
+def test_secrets_are_taken_from_where_they_are_given(open_s3: OpenS3) -> None:
+    token = Secrets(
+        _env_file=None,
+        aws_access_key_id=SecretStr("ASIA"),
+        aws_secret_access_key=SecretStr("other"),
+        aws_session_token=SecretStr("token"),
+    )
+    store = open_s3(secrets=token.model_copy(update={"aws_default_region": SecretStr("eu-west-1")}))
+    store.put_new("key", b"bytes")
+    assert store.get("key") == b"bytes"
