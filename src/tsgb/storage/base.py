@@ -23,6 +23,8 @@ CHUNK = 1 << 20
 """Bytes that are read or sent at a time."""
 PROBE = "probe/"
 """Where `probe` writes what it removes again."""
+PROBE_CURE = "set run.granted_epoch to one that the manager granted, or keep the run in a store that can fence"
+"""What a person can do about a store that cannot fence a writer."""
 
 _NAME = r"[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,199}"
 _KEY = re.compile(rf"{_NAME}(?:/{_NAME})*")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Lock
-from typing import IO
 
 
 class Pace:
@@ -34,31 +32,3 @@ class Pace:
             delay = self._free_at - now
         if delay > 0:
             self._sleep(delay)
-
-
-class PacedFile:
-    """A file opened for reading whose `read` keeps to a pace."""
-
-    def __init__(self, path: Path, pace: Pace) -> None:
-        self._file: IO[bytes] = path.open("rb")
-        self._pace = pace
-
-    def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, once they may be sent."""
-        data = self._file.read(size)
-        self._pace.wait(len(data))
-        return data
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        """Move within the file: a client reads it twice, for its checksum and to send it."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """The place in the file."""
-        return self._file.tell()
-
-    def __enter__(self) -> PacedFile:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()

@@ -1,9 +1,9 @@
 """A store in a bucket of S3, or of any service that speaks its protocol and keeps to its conditions.
 
-Small objects are written with `If-None-Match: *` and `If-Match: <etag>`, so that of two writers exactly one wins; a
-reply that was lost is looked up before the request is sent again. Files up to 64 MiB are one conditional request,
-larger ones `upload_file` in parts: their keys are unique by the nonce of their commit, and are looked up before.
-Checksums travel with every upload and download. Leaves out: whether a service keeps its word, which `probe` tries out.
+Every write carries a condition, `If-None-Match: *` or `If-Match: <etag>`, so that of two writers exactly one wins, and
+an MD5 that the service compares with what arrived. A reply that was lost is looked up before the request is sent again.
+Files over 8 MiB go in parts. Leaves out: whether a service keeps its word, which `probe` tries out for single requests
+(keys of large files are unique by the nonce of their commit); and checksums of downloads, which manifests hold.
 
 Source: Amazon S3 User Guide, «Add preconditions to S3 operations with conditional requests».
 """
@@ -12,95 +12,69 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import SplitResult
-
-from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
 
 from tsgb.errors import Conflict, Missing
 from tsgb.settings import Secrets, StorageSettings
+from tsgb.storage.answers import PastEnd, Refused
 from tsgb.storage.base import CHUNK, LEFTOVER_AGE_S, Watch, check_key, is_key, unwatched
-from tsgb.storage.files import appearing, same_bytes
-from tsgb.storage.pace import Pace, PacedFile
+from tsgb.storage.files import receive_file, same_bytes
+from tsgb.storage.pace import Pace
 from tsgb.storage.patience import Patience
-from tsgb.storage.s3_client import Access, Clients, code_of, explained, is_transient
+from tsgb.storage.s3_client import Access, Bucket
+from tsgb.storage.s3_parts import PART, content_md5, create_in_parts
 from tsgb.storage.s3_probe import probe_bucket
 
-ONE_REQUEST = 64 << 20
-"""Files up to so many bytes are sent in one conditional request."""
 AT_ONCE = 4
 """Files that are sent side by side."""
-REFUSED = ("PreconditionFailed", "NoSuchKey", "404")
-"""What a service says when the condition of a write does not hold."""
-
-T = TypeVar("T")
 
 
 def open_url(url: SplitResult, settings: StorageSettings, secrets: Secrets | None = None) -> S3Store:
     """The store at `s3://bucket/prefix`."""
-    return S3Store(url.netloc, url.path.strip("/"), Access.of(settings, secrets), settings)
+    return S3Store(Bucket(url.netloc, Access.of(settings, secrets)), url.path.strip("/"), settings)
 
 
 class S3Store:
     """Bytes by key below `prefix` in a bucket."""
 
-    def __init__(self, bucket: str, prefix: str, access: Access, settings: StorageSettings) -> None:
+    def __init__(self, bucket: Bucket, prefix: str, settings: StorageSettings) -> None:
         self.bucket, self.prefix = bucket, f"{prefix}/" if prefix else ""
-        self._clients = Clients(access)
-        self._patience = Patience(settings.patience_s)
+        self._patience = Patience(settings.patience_s, bucket.place)
         self._pace = Pace(settings.upload_megabytes_per_second * 1e6)
-        self._etags: dict[str, tuple[bytes, str]] = {}
-
-    @property
-    def requests(self) -> int:
-        """Requests sent by this process so far, repetitions included."""
-        return self._clients.requests
+        self._tags: dict[str, tuple[bytes, str]] = {}
+        """Bytes and tags, as last seen, of the few keys that move by compare-and-set."""
 
     def probe(self) -> None:
         """Try out whether conditional writes hold here; raises NoCompareAndSet, saying why not."""
-        self._asked(lambda: probe_bucket(self._clients.client, self.bucket, self.prefix))
+        self._patience.until_answered(lambda: probe_bucket(self.bucket, self.prefix))
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes under `key`, or those from `start` up to `stop`; raises Missing."""
         if stop is not None and stop <= start:
             return b""
-        if start == 0 and stop is None:
-            return self._read(key)[0]
-        wanted = {"Range": f"bytes={start}-{'' if stop is None else stop - 1}"}
         try:
-            return self._asked(lambda: self._object(key, **wanted)["Body"].read())  # type: ignore[no-any-return]
-        except ClientError as error:
-            if code_of(error) == "InvalidRange":
-                return b""
-            raise
+            return self._patience.until_answered(lambda: self._read(key, start, stop))
+        except PastEnd:
+            return b""
 
     def get_file(self, key: str, path: Path, watch: Watch = unwatched) -> None:
         """Stream the bytes under `key` into the file `path`, which appears only when whole; raises Missing."""
-        with appearing(path) as (unfinished, file):
-
-            def receive() -> None:
-                done = unfinished.tell()
-                rest = {"Range": f"bytes={done}-"} if done else {}
-                for chunk in self._object(key, **rest)["Body"].iter_chunks(CHUNK):
-                    watch(chunk)
-                    unfinished.write(chunk)
-
-            self._asked(receive)
-            file.done = True
+        receive_file(path, lambda start: self._chunks(key, start), self._patience, watch)
 
     def put_new(self, key: str, data: bytes) -> None:
         """Create `key`; fine if it holds the same bytes already, Conflict if it holds others."""
-        self._create(key, lambda: self._put(key, data, IfNoneMatch="*"), lambda: self.get(key) == data)
+        self._write(key, lambda: self._put(key, data, IfNoneMatch="*"), lambda: self.get(key) == data)
 
     def put_file(self, key: str, path: Path) -> None:
         """Create `key` from the file `path`; raises as `put_new` does."""
-        send = self._send_whole if path.stat().st_size <= ONE_REQUEST else self._send_parts
-        self._create(key, partial(send, key, path), lambda: same_bytes(path, self._chunks(key)))
+        send = self._send_whole if path.stat().st_size <= PART else self._send_parts
+        self._write(key, partial(send, key, path), lambda: same_bytes(path, self._chunks(key)))
 
     def put_files(self, files: Mapping[str, Path]) -> None:
         """Create several keys from files, a few side by side."""
@@ -109,127 +83,123 @@ class S3Store:
 
     def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
         """Replace `expected` (None: no such key) by `new` in one step; raises Conflict if `key` holds anything else."""
-        condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": self._etag(key, expected)}
-        self._create(key, lambda: self._put(key, new, **condition), lambda: self._now(key) == new)
+
+        def send() -> None:
+            condition = {"IfNoneMatch": "*"} if expected is None else {"IfMatch": self._tag(key, expected)}
+            self._tags[key] = (new, self._put(key, new, **condition))
+
+        self._write(key, send, lambda: self._now(key)[0] == new, same_is_mine=False)
 
     def exists(self, key: str) -> bool:
         """Say whether `key` holds bytes."""
         try:
-            self._asked(lambda: self._client.head_object(**self._at(key)))
-        except ClientError as error:
-            if code_of(error) in ("404", "NoSuchKey"):
-                return False
-            raise
+            self._asked("head_object", Key=self._name(key))
+        except Missing:
+            return False
         return True
 
     def list(self, prefix: str) -> Sequence[str]:
         """Return the sorted keys that begin with `prefix`."""
-        found = self._asked(lambda: [*self._pages("list_objects_v2", "Contents", prefix)])
+        found = self._listed("list_objects_v2", "Contents", prefix)
         keys = (each["Key"].removeprefix(self.prefix) for each in found)
         return sorted(key for key in keys if is_key(key))
 
     def delete(self, key: str) -> None:
         """Remove `key`; a key that is not there counts as removed."""
-        self._etags.pop(key, None)
-        self._asked(lambda: self._client.delete_object(**self._at(key)))
+        self._tags.pop(key, None)
+        self._asked("delete_object", Key=self._name(key))
 
     def sweep(self, older_than_s: float = LEFTOVER_AGE_S) -> int:
         """Abort uploads in parts begun over `older_than_s` seconds ago, by the service's clock; returns how many."""
-        unfinished = self._asked(lambda: [*self._pages("list_multipart_uploads", "Uploads", "")])
-        now = self._server_time() if unfinished else None
+        unfinished = self._listed("list_multipart_uploads", "Uploads", "")
+        now = self._service_time() if unfinished else None
         old = [each for each in unfinished if now and (now - each["Initiated"]).total_seconds() > older_than_s]
         for each in old:
-            place = {"Bucket": self.bucket, "Key": each["Key"], "UploadId": each["UploadId"]}
-            self._asked(partial(self._client.abort_multipart_upload, **place))
+            self._abort(each["Key"], each["UploadId"])
         return len(old)
 
-    @property
-    def _client(self) -> Any:
-        return self._clients.client
+    def _name(self, key: str) -> str:
+        return self.prefix + check_key(key)
 
-    def _at(self, key: str) -> dict[str, str]:
-        return {"Bucket": self.bucket, "Key": self.prefix + check_key(key)}
+    def _asked(self, operation: str, **request: object) -> Any:
+        return self._patience.until_answered(lambda: self.bucket.ask(operation, **request))
 
-    def _asked(self, attempt: Callable[[], T]) -> T:
-        """Repeat an attempt until it is answered, and turn what a person must change into a sentence."""
-        with explained(self.bucket, self._clients.access):
-            return self._patience.until_answered(attempt, is_transient, f"bucket «{self.bucket}»")
+    def _listed(self, operation: str, field: str, prefix: str) -> list[Any]:
+        return self._patience.until_answered(lambda: self.bucket.pages(operation, field, self.prefix + prefix))
 
-    def _create(self, key: str, write: Callable[[], object], is_mine: Callable[[], bool]) -> None:
-        """Write under a condition; refused or unanswered, see first whether it was done: then the reply was lost."""
-        unsure = False
+    def _write(
+        self, key: str, send: Callable[[], object], is_done: Callable[[], bool], *, same_is_mine: bool = True
+    ) -> None:
+        def is_there() -> bool:
+            try:
+                return is_done()
+            except Missing:
+                return False
 
-        def attempt() -> None:
-            nonlocal unsure
-            if unsure and self.exists(key) and is_mine():
-                return
-            unsure = True
-            write()
+        if not self._patience.write(send, is_there, same_is_mine=same_is_mine):
+            raise Conflict(f"s3://{self.bucket.name}/{self._name(key)} holds other bytes than expected.")
 
+    def _put(self, key: str, data: bytes, **condition: str) -> str:
+        """Write under a condition, and return the tag; a key that has to be there and is not is a refusal, too."""
         try:
-            self._asked(attempt)
-        except ClientError as error:
-            if code_of(error) not in REFUSED:
-                raise
-            if not self.exists(key) or not is_mine():
-                raise Conflict(f"s3://{self.bucket}/{self.prefix}{key} holds other bytes than expected.") from None
-
-    def _put(self, key: str, data: bytes, **condition: str) -> None:
-        reply = self._client.put_object(**self._at(key), Body=data, **condition)
-        self._etags[key] = (data, reply["ETag"])
+            reply = self.bucket.ask(
+                "put_object", Key=self._name(key), Body=data, ContentMD5=content_md5(data), **condition
+            )
+        except Missing:
+            raise Refused from None
+        return str(reply["ETag"])
 
     def _send_whole(self, key: str, path: Path) -> None:
-        with PacedFile(path, self._pace) as file:
-            self._client.put_object(**self._at(key), Body=file, ContentLength=path.stat().st_size, IfNoneMatch="*")
+        data = path.read_bytes()
+        self._pace.wait(len(data))
+        self._put(key, data, IfNoneMatch="*")
 
     def _send_parts(self, key: str, path: Path) -> None:
         if self.exists(key):
-            raise ClientError({"Error": {"Code": "PreconditionFailed"}}, "UploadFile")
-        limit = {"max_bandwidth": int(self._pace.bytes_per_second)} if self._pace.bytes_per_second else {}
-        parts = TransferConfig(multipart_threshold=ONE_REQUEST, multipart_chunksize=16 << 20, **limit)
-        place = self._at(key)
-        self._client.upload_file(str(path), place["Bucket"], place["Key"], Config=parts)
+            raise Refused
+        create_in_parts(self.bucket, self._name(key), path, self._patience, self._pace)
 
-    def _etag(self, key: str, expected: bytes) -> str:
-        """The tag of the bytes expected, remembered or read; raises Conflict if `key` holds others."""
-        data, etag = self._etags.get(key, (None, ""))
+    def _tag(self, key: str, expected: bytes) -> str:
+        """The tag of the bytes expected, remembered or read; raises Refused if `key` holds others."""
+        try:
+            data, tag = self._tags.get(key) or self._now(key)
+            if data != expected:
+                data, tag = self._now(key)
+        except Missing:
+            raise Refused from None
         if data != expected:
-            try:
-                data, etag = self._read(key)
-            except Missing:
-                data = None
-        if data != expected:
-            raise Conflict(f"s3://{self.bucket}/{self.prefix}{key} holds other bytes than expected.")
-        return etag
+            raise Refused
+        return tag
 
-    def _now(self, key: str) -> bytes:
-        self._etags.pop(key, None)
-        return self._read(key)[0]
+    def _now(self, key: str) -> tuple[bytes, str]:
+        """Bytes and tag of a key as it is, asked once."""
+        self._tags[key] = self._fetch(key)
+        return self._tags[key]
 
-    def _read(self, key: str) -> tuple[bytes, str]:
-        def read() -> tuple[bytes, str]:
-            reply = self._object(key)
+    def _read(self, key: str, start: int, stop: int | None) -> bytes:
+        if start or stop is not None:
+            return self._fetch(key, f"bytes={start}-{'' if stop is None else stop - 1}")[0]
+        return self._now(key)[0] if key in self._tags else self._fetch(key)[0]
+
+    def _fetch(self, key: str, wanted: str = "") -> tuple[bytes, str]:
+        with self.bucket.explained():
+            reply = self._object(key, wanted)
             return reply["Body"].read(), reply["ETag"]
 
-        self._etags[key] = self._asked(read)
-        return self._etags[key]
+    def _chunks(self, key: str, start: int = 0) -> Iterator[bytes]:
+        with self.bucket.explained():
+            yield from self._object(key, f"bytes={start}-" if start else "")["Body"].iter_chunks(CHUNK)
 
-    def _object(self, key: str, **wanted: str) -> Any:
+    def _object(self, key: str, wanted: str) -> Any:
         try:
-            return self._client.get_object(**self._at(key), **wanted)
-        except ClientError as error:
-            if code_of(error) in ("NoSuchKey", "404"):
-                raise Missing(f"there is no «{key}» in s3://{self.bucket}/{self.prefix}".rstrip("/") + ".") from None
-            raise
+            return self.bucket.ask("get_object", Key=self._name(key), **({"Range": wanted} if wanted else {}))
+        except Missing:
+            raise Missing(f"there is no «{key}» in s3://{self.bucket.name}/{self.prefix}".rstrip("/") + ".") from None
 
-    def _chunks(self, key: str) -> Iterator[bytes]:
-        yield from self._object(key)["Body"].iter_chunks(CHUNK)
+    def _abort(self, name: str, upload: str) -> None:
+        with suppress(Missing):
+            self._asked("abort_multipart_upload", Key=name, UploadId=upload)
 
-    def _pages(self, operation: str, field: str, prefix: str) -> Iterator[Any]:
-        pages = self._client.get_paginator(operation).paginate(Bucket=self.bucket, Prefix=self.prefix + prefix)
-        for page in pages:
-            yield from page.get(field, ())
-
-    def _server_time(self) -> datetime:
-        reply = self._asked(lambda: self._client.list_objects_v2(Bucket=self.bucket, MaxKeys=1))
+    def _service_time(self) -> datetime:
+        reply = self._asked("list_objects_v2", MaxKeys=1)
         return parsedate_to_datetime(reply["ResponseMetadata"]["HTTPHeaders"]["date"])

@@ -1,4 +1,4 @@
-"""boto3's client for one service: one per process, never repeating on its own, with its errors explained.
+"""boto3's client for one bucket: one per process, never repeating on its own, its errors told apart.
 
 Repeating is left to `patience`, which looks first whether an unanswered write was done. Credentials are in no message.
 """
@@ -10,29 +10,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
+from urllib.parse import urlsplit
 
 import boto3
-from boto3.exceptions import Boto3Error
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    EndpointConnectionError,
-    HTTPClientError,
-    IncompleteReadError,
-    NoCredentialsError,
-    PartialCredentialsError,
-    ResponseStreamingError,
-)
 from pydantic import SecretStr
 
-from tsgb.errors import NoSpace, SettingsError
 from tsgb.settings import Secrets, StorageSettings
+from tsgb.storage.s3_errors import explained
 
-TRANSIENT = {"SlowDown", "RequestTimeout", "InternalError", "ServiceUnavailable", "Throttling", "ThrottlingException"}
-CONCURRENT = {"ConditionalRequestConflict", "OperationAborted"}
-"""409: another conditional write of the same key is under way; whose bytes are there is read before the next try."""
-REFUSED = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401"}
+TIMEOUT_S = 60.0
+"""Seconds without a byte after which a request counts as unanswered, if patience is not shorter."""
 
 
 @dataclass(frozen=True)
@@ -40,51 +28,70 @@ class Access:
     """How a service is reached."""
 
     endpoint_url: str = ""
+    timeout_s: float = TIMEOUT_S
     key_id: SecretStr | None = None
     secret: SecretStr | None = None
     token: SecretStr | None = None
-    region: str | None = None
+    region: SecretStr | None = None
 
     @classmethod
     def of(cls, settings: StorageSettings, secrets: Secrets | None) -> Self:
         """What settings and secrets say; what they do not is left to boto3's own chain."""
+        reached = {"endpoint_url": settings.endpoint_url, "timeout_s": min(TIMEOUT_S, settings.patience_s)}
         if secrets is None or secrets.aws_access_key_id is None:
-            return cls(settings.endpoint_url)
-        region = secrets.aws_default_region
+            return cls(**reached, region=secrets.aws_default_region if secrets else None)
         return cls(
-            settings.endpoint_url,
-            secrets.aws_access_key_id,
-            secrets.aws_secret_access_key,
-            secrets.aws_session_token,
-            region.get_secret_value() if region else None,
+            **reached,
+            key_id=secrets.aws_access_key_id,
+            secret=secrets.aws_secret_access_key,
+            token=secrets.aws_session_token,
+            region=secrets.aws_default_region,
         )
 
 
-class Clients:
-    """A client for each process that asks: connections do not survive a fork."""
+class Bucket:
+    """A bucket, asked by one client for each process: connections do not survive a fork."""
 
-    def __init__(self, access: Access) -> None:
-        self.access = access
-        self.requests = 0
+    def __init__(self, name: str, access: Access) -> None:
+        self.name, self.access, self.requests = name, access, 0
+        at = f" at {access.endpoint_url}" if access.endpoint_url else ""
+        self.place = f"bucket «{name}»{at}"
         self._made: tuple[int, Any] | None = None
 
+    def ask(self, operation: str, **request: object) -> Any:
+        """Return the reply to one request; raises as `explained` does."""
+        with self.explained():
+            return getattr(self._client, operation)(Bucket=self.name, **request)
+
+    def pages(self, operation: str, field: str, prefix: str) -> list[Any]:
+        """Everything that a listing names, page by page."""
+        with self.explained():
+            pages = self._client.get_paginator(operation).paginate(Bucket=self.name, Prefix=prefix)
+            return [each for page in pages for each in page.get(field, ())]
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Tell errors apart while a reply's body is read."""
+        with explained(self.place):
+            yield
+
     @property
-    def client(self) -> Any:
-        """The client of this process."""
+    def _client(self) -> Any:
         if self._made is None or self._made[0] != os.getpid():
             self._made = (os.getpid(), self._make())
         return self._made[1]
 
     def _make(self) -> Any:
         access = self.access
+        endpoint_url, style = _addressed(access.endpoint_url, self.name)
         client = boto3.session.Session().client(
             "s3",
-            endpoint_url=access.endpoint_url or None,
-            region_name=access.region,
+            endpoint_url=endpoint_url,
+            region_name=_said(access.region),
             aws_access_key_id=_said(access.key_id),
             aws_secret_access_key=_said(access.secret),
             aws_session_token=_said(access.token),
-            config=_config(access),
+            config=_config(access.timeout_s, style),
         )
         client.meta.events.register("before-send.s3", self._count)
         return client
@@ -93,61 +100,27 @@ class Clients:
         self.requests += 1
 
 
-def _config(access: Access) -> Config:
-    """Signed headers, checksummed bodies: hashing a body twice would halve the speed."""
-    style = {"addressing_style": "path"} if access.endpoint_url else {}
-    options = {"connect_timeout": 10, "read_timeout": 60, "max_pool_connections": 16}
-    return Config(retries={"total_max_attempts": 1}, s3={"payload_signing_enabled": False, **style}, **options)
+def _config(timeout_s: float, style: str) -> Config:
+    """No repetitions, and no checksum but the MD5 that each write brings along: not every service knows the newer."""
+    return Config(
+        retries={"total_max_attempts": 1},
+        connect_timeout=min(10.0, timeout_s),
+        read_timeout=timeout_s,
+        max_pool_connections=16,
+        request_checksum_calculation="when_required",
+        s3={"payload_signing_enabled": False, "addressing_style": style},
+    )
+
+
+def _addressed(endpoint_url: str, bucket: str) -> tuple[str | None, str]:
+    """Where requests go, and whether they name the bucket in the path: they do unless the address begins with it."""
+    if not endpoint_url:
+        return None, "auto"
+    url = urlsplit(endpoint_url)
+    if url.netloc.startswith(f"{bucket}."):
+        return url._replace(netloc=url.netloc.removeprefix(f"{bucket}.")).geturl(), "virtual"
+    return endpoint_url, "path"
 
 
 def _said(secret: SecretStr | None) -> str | None:
     return secret.get_secret_value() if secret else None
-
-
-def code_of(error: Exception) -> str:
-    """The service's own name for what went wrong."""
-    return str(error.response.get("Error", {}).get("Code", "")) if isinstance(error, ClientError) else ""
-
-
-def is_transient(error: Exception) -> bool:
-    """Say whether the same request may be answered later."""
-    if isinstance(error, ClientError):
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        return code_of(error) in TRANSIENT | CONCURRENT or status == 429 or status >= 500
-    unanswered = (HTTPClientError, EndpointConnectionError, IncompleteReadError, ResponseStreamingError)
-    return isinstance(error, unanswered) or (isinstance(error, Boto3Error) and _is_unanswered(error))
-
-
-def _is_unanswered(error: Boto3Error) -> bool:
-    """boto3 wraps what stopped an upload in parts; its text alone says what it was."""
-    return any(word in str(error) for word in ("Could not connect", "Connection was closed", "timeout", *TRANSIENT))
-
-
-@contextmanager
-def explained(bucket: str, access: Access) -> Iterator[None]:
-    """Turn what a person must change into one sentence that names no credential."""
-    where = f" at {access.endpoint_url}" if access.endpoint_url else ""
-    try:
-        yield
-    except (NoCredentialsError, PartialCredentialsError):
-        cure = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, in the environment or in .env"
-        raise SettingsError(f"bucket «{bucket}»{where} needs credentials and there are none; {cure}.") from None
-    except ClientError as error:
-        raise _sentence(error, f"bucket «{bucket}»{where}") from None
-    except BotoCoreError as error:
-        raise SettingsError(f"bucket «{bucket}»{where} cannot be used: {error}.") from None
-
-
-def _sentence(error: ClientError, bucket: str) -> Exception:
-    code = code_of(error)
-    if code == "NoSuchBucket":
-        return SettingsError(f"{bucket} is not there; create it, or name another in storage.root.")
-    if code in REFUSED:
-        cure = "check the keys in the environment or .env, and what they may do"
-        return SettingsError(f"{bucket} refuses these credentials ({code}); {cure}.")
-    if code == "RequestTimeTooSkewed":
-        return SettingsError(f"{bucket} refuses requests because this machine's clock is off; set it right.")
-    if code in ("QuotaExceeded", "XMinioStorageFull", "EntityTooLarge", "InsufficientCapacity"):
-        return NoSpace(f"{bucket} is full ({code}); everything committed before is whole.")
-    same: Exception = error
-    return same

@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from contextlib import suppress
 from uuid import uuid4
 
-from botocore.exceptions import ClientError
-
-from tsgb.errors import NoCompareAndSet
-from tsgb.storage.base import PROBE
+from tsgb.errors import Missing, NoCompareAndSet
+from tsgb.storage.answers import Refused, Unanswered
+from tsgb.storage.base import PROBE, PROBE_CURE
+from tsgb.storage.s3_client import Bucket
 
 RACERS = 8
 ROUNDS = 3
-CURE = "let `tsgb manager loop` hand out epochs, or use a store with conditional writes"
 
 
-def probe_bucket(client: Any, bucket: str, prefix: str) -> None:
+def probe_bucket(bucket: Bucket, prefix: str) -> None:
     """Raise NoCompareAndSet unless stale and doubled writes are refused and of racing ones exactly one gets through."""
-    place = {"Bucket": bucket, "Key": f"{prefix}{PROBE}{uuid4().hex}"}
+    key = f"{prefix}{PROBE}{uuid4().hex}"
     try:
-        first = client.put_object(**place, Body=b"1", IfNoneMatch="*")["ETag"]
-        _require_refusal(client, place, "an object was created twice", IfNoneMatch="*")
-        _require_refusal(client, place, "a stale write got through", IfMatch='"00000000000000000000000000000000"')
+        tag = bucket.ask("put_object", Key=key, Body=b"1", IfNoneMatch="*")["ETag"]
+        if _write(bucket, key, b"2", IfNoneMatch="*"):
+            raise _no(bucket, "an object was created twice")
+        if _write(bucket, key, b"2", IfMatch=f'"{"0" * 32}"'):
+            raise _no(bucket, "a stale write got through")
         for number in range(ROUNDS):
-            first = _race(client, place, first, number)
+            tag = _race(bucket, key, tag, number)
     finally:
-        client.delete_object(**place)
+        bucket.ask("delete_object", Key=key)
 
 
-def _require_refusal(client: Any, place: dict[str, str], otherwise: str, **condition: str) -> None:
-    if _write(client, place, b"2", condition):
-        raise _no(place, otherwise)
+def _race(bucket: Bucket, key: str, tag: str, number: int) -> str:
+    """Let several writers replace the same bytes; returns the only winner's tag, or raises Unanswered if none has."""
 
+    def write(racer: int) -> str | None:
+        with suppress(Unanswered):
+            return _write(bucket, key, b"%d/%d" % (number, racer), IfMatch=tag)
+        return None
 
-def _race(client: Any, place: dict[str, str], etag: str, number: int) -> str:
-    """Let several writers replace the same bytes; returns the only winner's tag."""
-    bodies = [b"%d/%d" % (number, racer) for racer in range(RACERS)]
     with ThreadPoolExecutor(RACERS) as threads:
-        tags = [tag for tag in threads.map(lambda body: _write(client, place, body, {"IfMatch": etag}), bodies) if tag]
-    if len(tags) != 1:
-        raise _no(place, f"of {RACERS} racing writers {len(tags)} got through")
+        tags = [won for won in threads.map(write, range(RACERS)) if won]
+    if len(tags) > 1:
+        raise _no(bucket, f"of {RACERS} racing writers {len(tags)} got through")
+    if not tags:
+        raise Unanswered("no racing writer got through")
     return tags[0]
 
 
-def _write(client: Any, place: dict[str, str], body: bytes, condition: dict[str, str]) -> str | None:
+def _write(bucket: Bucket, key: str, body: bytes, **condition: str) -> str | None:
     """Write under a condition; returns the tag, or None if it was refused."""
     try:
-        tag: str = client.put_object(**place, Body=body, **condition)["ETag"]
-    except ClientError as error:
-        if error.response["ResponseMetadata"]["HTTPStatusCode"] in (409, 412):
-            return None
-        raise
-    return tag
+        return str(bucket.ask("put_object", Key=key, Body=body, **condition)["ETag"])
+    except (Refused, Missing):
+        return None
 
 
-def _no(place: dict[str, str], what: str) -> NoCompareAndSet:
-    return NoCompareAndSet(f"bucket «{place['Bucket']}» does not keep to conditions ({what}); {CURE}.")
+def _no(bucket: Bucket, what: str) -> NoCompareAndSet:
+    return NoCompareAndSet(f"{bucket.place} does not keep to conditions ({what}); {PROBE_CURE}.")

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socket import SHUT_RDWR
 from threading import Thread
 from urllib.parse import urlsplit
 
@@ -59,7 +60,7 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.server.faults.pop(0) if self.server.faults and self.command in self.server.methods else "pass"
         self.server.seen.append(f"{self.command} {fault}")
         if fault == "drop":
-            self.connection.close()
+            self._hang_up()
         elif fault.isdigit():
             self._answer(int(fault), b"")
         else:
@@ -80,7 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _reply(self, fault: str, response: HTTPResponse, content: bytes) -> None:
         if fault == "lose":
-            self.connection.close()
+            self._hang_up()
             return
         if fault == "flip":
             content = bytes([content[0] ^ 1]) + content[1:]
@@ -93,8 +94,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(content[: len(content) // 2] if fault == "tear" else content)
         if fault == "tear":
-            self.wfile.flush()
-            self.connection.close()
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the connection for the client, too: `close` alone waits for the files that were made of it."""
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(SHUT_RDWR)
 
     def _answer(self, status: int, content: bytes) -> None:
         self.send_response(status)

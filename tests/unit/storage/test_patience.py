@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from random import Random
 
 import pytest
 
 from tsgb.errors import Unreachable
-from tsgb.storage.pace import Pace, PacedFile
+from tsgb.storage.answers import Refused, Unanswered
+from tsgb.storage.pace import Pace
 from tsgb.storage.patience import LONGEST_PAUSE_S, Patience
 
 
@@ -39,31 +39,27 @@ class Moody:
         return "answer"
 
 
-def is_timeout(error: Exception) -> bool:
-    return isinstance(error, TimeoutError)
-
-
 def test_what_is_transient_is_asked_again_with_growing_random_pauses() -> None:
-    clock, moody = Clock(), Moody(12, TimeoutError())
-    patience = Patience(1000, clock=clock, sleep=clock.sleep, random=Random(0))
-    assert patience.until_answered(moody, is_timeout, "it") == "answer"
+    clock, moody = Clock(), Moody(12, Unanswered())
+    patience = Patience(1000, "it", clock=clock, sleep=clock.sleep, random=Random(0))
+    assert patience.until_answered(moody) == "answer"
     assert len(clock.pauses) == 12
     assert all(pause <= min(LONGEST_PAUSE_S, 0.1 * 2**n) for n, pause in enumerate(clock.pauses))
     assert len(set(clock.pauses)) == 12
 
 
 def test_patience_ends_at_its_deadline() -> None:
-    clock, moody = Clock(), Moody(10**6, TimeoutError())
-    patience = Patience(30, clock=clock, sleep=clock.sleep, random=Random(0))
-    with pytest.raises(Unreachable, match=r"the bucket got no answer within 30 s \(TimeoutError\)"):
-        patience.until_answered(moody, is_timeout, "the bucket")
+    clock, moody = Clock(), Moody(10**6, Unanswered("503"))
+    patience = Patience(30, "the bucket", clock=clock, sleep=clock.sleep, random=Random(0))
+    with pytest.raises(Unreachable, match=r"the bucket gave no answer within 30 s \(503\)"):
+        patience.until_answered(moody)
     assert 15 < clock.now <= 30
 
 
 def test_any_other_error_is_raised_at_once() -> None:
     moody = Moody(1, ValueError("wrong"))
     with pytest.raises(ValueError, match="wrong"):
-        Patience(30).until_answered(moody, is_timeout, "it")
+        Patience(30, "it").until_answered(moody)
     assert moody.calls == 1
 
 
@@ -78,9 +74,38 @@ def test_a_pace_lets_a_seconds_worth_through_at_once_and_then_holds() -> None:
     assert sum(clock.pauses) == pytest.approx(4.0)
 
 
-def test_a_paced_file_reads_as_any_other(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"0123456789")
+class Slot:
+    """A place that takes a write, whose replies are lost for so long."""
+
+    def __init__(self, holds: str, lost: int = 0) -> None:
+        self.holds, self.lost, self.writes = holds, lost, 0
+
+    def put(self) -> None:
+        self.writes += 1
+        if self.holds:
+            raise Refused
+        self.holds = "mine"
+        if self.writes <= self.lost:
+            raise Unanswered
+
+    def is_mine(self) -> bool:
+        return self.holds == "mine"
+
+
+@pytest.mark.parametrize(
+    ("slot", "same_is_mine", "done", "writes"),
+    [
+        (Slot(""), False, True, 1),
+        (Slot("", lost=1), False, True, 1),
+        (Slot("theirs"), True, False, 1),
+        (Slot("mine"), True, True, 1),
+        (Slot("mine"), False, False, 1),
+    ],
+)
+def test_a_write_is_sent_again_only_if_it_is_not_found(
+    slot: Slot, same_is_mine: bool, done: bool, writes: int
+) -> None:
     clock = Clock()
-    with PacedFile(tmp_path / "file", Pace(5, clock=clock, sleep=clock.sleep)) as file:
-        assert (file.read(4), file.tell(), file.seek(2), file.read()) == (b"0123", 4, 2, b"23456789")
-    assert clock.now > 0
+    patience = Patience(30, "it", clock=clock, sleep=clock.sleep)
+    assert patience.write(slot.put, slot.is_mine, same_is_mine=same_is_mine) == done
+    assert slot.writes == writes
