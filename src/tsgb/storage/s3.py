@@ -124,7 +124,7 @@ class S3Store:
     def _asked(self, operation: str, **request: object) -> Any:
         return self._patience.until_answered(lambda: self.bucket.ask(operation, **request))
 
-    def _listed(self, operation: str, field: str, prefix: str) -> list[Any]:
+    def _listed(self, operation: str, field: str, prefix: str) -> Sequence[Any]:
         return self._patience.until_answered(lambda: self.bucket.pages(operation, field, self.prefix + prefix))
 
     def _write(

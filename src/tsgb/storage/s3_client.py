@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -37,15 +37,17 @@ class Access:
     @classmethod
     def of(cls, settings: StorageSettings, secrets: Secrets | None) -> Self:
         """What settings and secrets say; what they do not is left to boto3's own chain."""
-        reached = {"endpoint_url": settings.endpoint_url, "timeout_s": min(TIMEOUT_S, settings.patience_s)}
-        if secrets is None or secrets.aws_access_key_id is None:
-            return cls(**reached, region=secrets.aws_default_region if secrets else None)
-        return cls(
-            **reached,
+        access = cls(settings.endpoint_url, min(TIMEOUT_S, settings.patience_s))
+        if secrets is None:
+            return access
+        access = replace(access, region=secrets.aws_default_region)
+        if secrets.aws_access_key_id is None:
+            return access
+        return replace(
+            access,
             key_id=secrets.aws_access_key_id,
             secret=secrets.aws_secret_access_key,
             token=secrets.aws_session_token,
-            region=secrets.aws_default_region,
         )
 
 

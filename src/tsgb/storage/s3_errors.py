@@ -26,7 +26,7 @@ from tsgb.storage.tls import why_untrusted
 
 TRANSIENT = {"SlowDown", "RequestTimeout", "Throttling", "ThrottlingException", "BadDigest", "NoSuchUpload"}
 """Asked again: the service is busy, a body was damaged on its way, an upload in parts has to begin anew."""
-FORBIDDEN = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "403", "401"}
+FORBIDDEN = {"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken"}
 FULL = {"QuotaExceeded", "XMinioStorageFull", "InsufficientCapacity", "EntityTooLarge", "507"}
 UNANSWERED = (ConnectionError, HTTPClientError, IncompleteReadError, FlexibleChecksumError)
 
@@ -69,7 +69,7 @@ def _told(code: str, status: int, bucket: str) -> Exception:
         return SettingsError(f"{bucket} is not there; create it, or name another in storage.root.")
     if status == 404:
         return Missing(f"there is no such object in {bucket}.")
-    if code in FORBIDDEN:
+    if code in FORBIDDEN or status in (401, 403):
         cure = "check the keys in the environment or .env, and what they may do"
         return SettingsError(f"{bucket} refuses these credentials ({code}); {cure}.")
     if code in FULL:

@@ -22,7 +22,12 @@ KEYS = Secrets(
     aws_secret_access_key=SecretStr("s3cret"),
     aws_default_region=SecretStr("us-east-1"),
 )
-OpenS3 = Callable[..., Store]
+LOGIN = Secrets(
+    _env_file=None,
+    rclone_webdav_user=SecretStr(servers.USER),
+    rclone_webdav_pass=SecretStr(servers.PASSWORD),
+)
+OpenStore = Callable[..., Store]
 
 
 @pytest.fixture(scope="session")
@@ -42,7 +47,7 @@ def rclone_s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
 
 
 @pytest.fixture
-def open_s3(s3_address: str) -> OpenS3:
+def open_s3(s3_address: str) -> OpenStore:
     """Open a store below a fresh prefix of the bucket, or wherever else is said."""
 
     def opened(
@@ -54,10 +59,39 @@ def open_s3(s3_address: str) -> OpenS3:
     return opened
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(scope="session")
+def wsgidav_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A WebDAV server in Python."""
+    with servers.wsgidav(tmp_path_factory.mktemp("wsgidav")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def rclone_webdav_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """rclone's WebDAV, which ignores conditions and creates collections twice."""
+    with servers.rclone(tmp_path_factory.mktemp("rclone"), "webdav") as address:
+        yield address
+
+
+@pytest.fixture
+def open_webdav(wsgidav_address: str) -> OpenStore:
+    """Open a store in a fresh folder of a server, or wherever else is said."""
+
+    def opened(address: str = wsgidav_address, folder: str = "", secrets: Secrets = LOGIN, **settings: float) -> Store:
+        host = address.removeprefix("http://")
+        return open_store(f"webdav://{host}/{folder or uuid4().hex}", StorageSettings(**settings), secrets)
+
+    return opened
+
+
+@pytest.fixture(params=["local", "s3", "wsgidav", "rclone"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """An empty store of each kind."""
     if request.param == "local":
         return LocalStore(tmp_path / "store")
-    opened: Store = request.getfixturevalue("open_s3")()
-    return opened
+    if request.param == "s3":
+        bucket: Store = request.getfixturevalue("open_s3")()
+        return bucket
+    name = {"wsgidav": "wsgidav_address", "rclone": "rclone_webdav_address"}[request.param]
+    folder: Store = request.getfixturevalue("open_webdav")(request.getfixturevalue(name))
+    return folder

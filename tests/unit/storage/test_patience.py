@@ -102,9 +102,7 @@ class Slot:
         (Slot("mine"), False, False, 1),
     ],
 )
-def test_a_write_is_sent_again_only_if_it_is_not_found(
-    slot: Slot, same_is_mine: bool, done: bool, writes: int
-) -> None:
+def test_a_write_is_sent_again_only_if_it_is_not_found(slot: Slot, same_is_mine: bool, done: bool, writes: int) -> None:
     clock = Clock()
     patience = Patience(30, "it", clock=clock, sleep=clock.sleep)
     assert patience.write(slot.put, slot.is_mine, same_is_mine=same_is_mine) == done

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from tsgb.errors import Conflict, Missing, NoCompareAndSet, SettingsError, Unreachable
 from tsgb.settings import Secrets
 
-from .conftest import BUCKET, KEYS, OpenS3
+from .conftest import BUCKET, KEYS, OpenStore
 from .proxy import Proxy, proxy
 from .servers import free_port
 
@@ -24,7 +24,7 @@ def faulty(s3_address: str) -> Iterator[Proxy]:
 
 
 @pytest.mark.parametrize("faults", [["lose"], ["drop"], ["500"], ["503"], ["409"], ["drop", "503", "409", "lose"]])
-def test_an_unanswered_write_is_done_exactly_once(faulty: Proxy, open_s3: OpenS3, faults: list[str]) -> None:
+def test_an_unanswered_write_is_done_exactly_once(faulty: Proxy, open_s3: OpenStore, faults: list[str]) -> None:
     store = open_s3(address=faulty.address)
     faulty.methods, faulty.faults = {"PUT"}, [*faults]
     store.put_new("new", b"first")
@@ -34,14 +34,14 @@ def test_an_unanswered_write_is_done_exactly_once(faulty: Proxy, open_s3: OpenS3
     assert (store.get("new"), store.get("HEAD"), faulty.faults) == (b"first", b"2", [])
 
 
-def test_who_finds_his_own_bytes_set_by_another_has_not_set_them(open_s3: OpenS3) -> None:
+def test_who_finds_his_own_bytes_set_by_another_has_not_set_them(open_s3: OpenStore) -> None:
     store, rival = open_s3(prefix="twins"), open_s3(prefix="twins")
     rival.compare_and_set("HEAD", None, b"1")
     with pytest.raises(Conflict):
         store.compare_and_set("HEAD", None, b"1")
 
 
-def test_a_lost_reply_to_the_loser_is_still_a_conflict(faulty: Proxy, open_s3: OpenS3) -> None:
+def test_a_lost_reply_to_the_loser_is_still_a_conflict(faulty: Proxy, open_s3: OpenStore) -> None:
     store, rival = open_s3(address=faulty.address, prefix="race"), open_s3(prefix="race")
     store.compare_and_set("HEAD", None, b"1")
     rival.compare_and_set("HEAD", b"1", b"theirs")
@@ -51,7 +51,7 @@ def test_a_lost_reply_to_the_loser_is_still_a_conflict(faulty: Proxy, open_s3: O
     assert store.get("HEAD") == b"theirs"
 
 
-def test_in_the_common_case_a_move_of_the_head_is_one_request(open_s3: OpenS3) -> None:
+def test_in_the_common_case_a_move_of_the_head_is_one_request(open_s3: OpenStore) -> None:
     store = open_s3()
     store.compare_and_set("HEAD", None, b"1")
     before = store.bucket.requests
@@ -59,7 +59,7 @@ def test_in_the_common_case_a_move_of_the_head_is_one_request(open_s3: OpenS3) -
     assert store.bucket.requests == before + 1
 
 
-def test_a_download_that_is_cut_off_goes_on_where_it_was(faulty: Proxy, open_s3: OpenS3, tmp_path: Path) -> None:
+def test_a_download_that_is_cut_off_goes_on_where_it_was(faulty: Proxy, open_s3: OpenStore, tmp_path: Path) -> None:
     store, content = open_s3(address=faulty.address), bytes(range(256)) * 20_000
     (tmp_path / "source").write_bytes(content)
     store.put_file("big", tmp_path / "source")
@@ -69,7 +69,7 @@ def test_a_download_that_is_cut_off_goes_on_where_it_was(faulty: Proxy, open_s3:
     assert (tmp_path / "copy").read_bytes() == content == bytes(seen)
 
 
-def test_a_download_that_never_ends_leaves_nothing(faulty: Proxy, open_s3: OpenS3, tmp_path: Path) -> None:
+def test_a_download_that_never_ends_leaves_nothing(faulty: Proxy, open_s3: OpenStore, tmp_path: Path) -> None:
     store = open_s3(address=faulty.address, patience_s=0.5)
     store.put_new("key", b"bytes" * 100)
     faulty.methods, faulty.faults = {"GET"}, ["tear"] * 1000
@@ -78,7 +78,7 @@ def test_a_download_that_never_ends_leaves_nothing(faulty: Proxy, open_s3: OpenS
     assert list((tmp_path / "folder").iterdir()) == []
 
 
-def test_a_service_that_fails_for_long_is_unreachable(faulty: Proxy, open_s3: OpenS3) -> None:
+def test_a_service_that_fails_for_long_is_unreachable(faulty: Proxy, open_s3: OpenStore) -> None:
     store = open_s3(address=faulty.address, patience_s=0.5)
     faulty.faults = ["503"] * 1000
     with pytest.raises(Unreachable, match=f"bucket «{BUCKET}» at {faulty.address} gave no answer"):
@@ -87,14 +87,14 @@ def test_a_service_that_fails_for_long_is_unreachable(faulty: Proxy, open_s3: Op
         open_s3(address=f"http://127.0.0.1:{free_port()}", patience_s=0.5).get("key")
 
 
-def test_a_service_that_ignores_conditions_is_refused(open_s3: OpenS3, rclone_s3_address: str) -> None:
+def test_a_service_that_ignores_conditions_is_refused(open_s3: OpenStore, rclone_s3_address: str) -> None:
     store = open_s3(address=rclone_s3_address)
     with pytest.raises(NoCompareAndSet, match=r"does not keep to conditions \(an object was created twice\); set run"):
         store.probe()
     assert store.list("") == []
 
 
-def test_large_files_are_sent_in_parts(open_s3: OpenS3, tmp_path: Path) -> None:
+def test_large_files_are_sent_in_parts(open_s3: OpenStore, tmp_path: Path) -> None:
     store = open_s3()
     (tmp_path / "large").write_bytes(bytes(range(256)) * 90_000)
     (tmp_path / "other").write_bytes(bytes(23_040_000))
@@ -106,7 +106,7 @@ def test_large_files_are_sent_in_parts(open_s3: OpenS3, tmp_path: Path) -> None:
     assert (tmp_path / "copy").read_bytes() == (tmp_path / "large").read_bytes()
 
 
-def test_uploads_that_nobody_finished_are_swept(open_s3: OpenS3, s3_address: str) -> None:
+def test_uploads_that_nobody_finished_are_swept(open_s3: OpenStore, s3_address: str) -> None:
     store = open_s3(prefix="unfinished")
     keys = {"aws_access_key_id": "AKIATEST", "aws_secret_access_key": "s3cret", "region_name": "us-east-1"}
     client = boto3.client("s3", endpoint_url=s3_address, **keys)
@@ -117,7 +117,7 @@ def test_uploads_that_nobody_finished_are_swept(open_s3: OpenS3, s3_address: str
     assert store.sweep(older_than_s=-60) == 0
 
 
-def test_a_bucket_that_is_not_there_is_named(open_s3: OpenS3) -> None:
+def test_a_bucket_that_is_not_there_is_named(open_s3: OpenStore) -> None:
     with pytest.raises(SettingsError, match=r"bucket «nobodys-bucket» at http.* is not there; create it"):
         open_s3(bucket="nobodys-bucket").put_new("key", b"")
     with pytest.raises(Missing, match="there is no «key» in s3://"):
@@ -125,7 +125,7 @@ def test_a_bucket_that_is_not_there_is_named(open_s3: OpenS3) -> None:
 
 
 @pytest.mark.parametrize("status", ["401", "403"])
-def test_refused_credentials_are_in_no_message(faulty: Proxy, open_s3: OpenS3, status: str) -> None:
+def test_refused_credentials_are_in_no_message(faulty: Proxy, open_s3: OpenStore, status: str) -> None:
     faulty.faults = [status] * 3
     with pytest.raises(SettingsError, match="refuses these credentials") as caught:
         open_s3(address=faulty.address).exists("key")
@@ -134,7 +134,7 @@ def test_refused_credentials_are_in_no_message(faulty: Proxy, open_s3: OpenS3, s
     assert "s3cret" not in repr(KEYS)
 
 
-def test_without_any_credentials_the_cure_is_named(open_s3: OpenS3, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_any_credentials_the_cure_is_named(open_s3: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
@@ -146,7 +146,7 @@ def test_without_any_credentials_the_cure_is_named(open_s3: OpenS3, monkeypatch:
         open_s3(secrets=nobody).get("key")
 
 
-def test_secrets_are_taken_from_where_they_are_given(open_s3: OpenS3) -> None:
+def test_secrets_are_taken_from_where_they_are_given(open_s3: OpenStore) -> None:
     token = Secrets(
         _env_file=None,
         aws_access_key_id=SecretStr("ASIA"),

@@ -1,0 +1,315 @@
+"""A store on a WebDAV server, whatever it thinks of conditions.
+
+Servers ignore `If-Match`, create a collection twice or let two rename a file to one name. What every one of those tried
+does for exactly one of many is to move a *collection* to a free name (`MOVE`, `Overwrite: F`), so all writes end in
+that: bytes go to `~tmp/<uuid>/`, which then becomes the object. A key that moves by compare-and-set is a collection of
+numbered versions: the successor of version 7 can only become version 8, once. Old versions are kept for a while, so
+that a writer that slept through many moves finds the number taken, or its predecessor gone. Nothing is ever overwritten
+in place.
+
+Leaves out: a key that is created by `put_new` does not move by `compare_and_set` (Conflict); checksums, which manifests
+hold; whether a server keeps to its word about moves, which `probe` tries out.
+
+Source: RFC 4918, sections 9.9 (MOVE) and 10.6 (Overwrite).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from email.utils import parsedate_to_datetime
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
+from uuid import uuid4
+
+import httpx
+
+from tsgb.errors import Conflict, Missing, SettingsError
+from tsgb.settings import Secrets, StorageSettings
+from tsgb.storage.answers import PastEnd, Refused, Unanswered
+from tsgb.storage.base import LEFTOVER_AGE_S, Watch, check_key, is_key, unwatched
+from tsgb.storage.files import in_chunks, receive_file, same_bytes
+from tsgb.storage.pace import Pace
+from tsgb.storage.patience import Patience
+from tsgb.storage.webdav_client import Login, Server, is_done
+from tsgb.storage.webdav_layout import DATA, TEMPORARY, folder_of, key_of, may_hold, object_path, start_of
+from tsgb.storage.webdav_probe import probe_moves
+
+AT_ONCE = 4
+"""Files that are sent side by side."""
+KEPT = 16
+"""Versions behind the newest that stay; they are cleared away once twice as many are there."""
+SCHEMES = {"webdav": "http", "webdavs": "https", "http": "http", "https": "https"}
+
+
+def open_url(url: SplitResult, settings: StorageSettings, secrets: Secrets | None = None) -> WebdavStore:
+    """The store at `webdavs://host/path`, or at `webdavs:///path` below the address in RCLONE_WEBDAV_URL."""
+    login = Login(secrets.rclone_webdav_user, secrets.rclone_webdav_pass) if secrets else Login()
+    place = f"WebDAV folder «{url.scheme}://{url.netloc}{url.path}»"
+    return WebdavStore(Server(_address(url, secrets, place), place, login, settings.patience_s), settings)
+
+
+class WebdavStore:
+    """Bytes by key below a collection on a server; the first write creates it, but none above it."""
+
+    def __init__(self, server: Server, settings: StorageSettings) -> None:
+        self.server = server
+        self._patience = Patience(settings.patience_s, server.place)
+        self._pace = Pace(settings.upload_megabytes_per_second * 1e6)
+        self._made: set[str] = set()
+        """Collections that are there."""
+        self._versions: dict[str, tuple[int, bytes]] = {}
+        """Number and bytes, as last seen, of the few keys that move by compare-and-set."""
+
+    def probe(self) -> None:
+        """Try out whether one of many racing moves gets through; raises NoCompareAndSet, saying why not."""
+
+        def attempt() -> None:
+            self._make(TEMPORARY)
+            probe_moves(self.server)
+
+        self._patience.until_answered(attempt)
+
+    def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """Return the bytes under `key`, or those from `start` up to `stop`; raises Missing."""
+        if stop is not None and stop <= start:
+            return b""
+        try:
+            return self._patience.until_answered(lambda: b"".join(self._chunks(key, start, stop)))
+        except PastEnd:
+            return b""
+
+    def get_file(self, key: str, path: Path, watch: Watch = unwatched) -> None:
+        """Stream the bytes under `key` into the file `path`, which appears only when whole; raises Missing."""
+        receive_file(path, lambda start: self._chunks(key, start), self._patience, watch)
+
+    def put_new(self, key: str, data: bytes) -> None:
+        """Create `key`; fine if it holds the same bytes already, Conflict if it holds others."""
+        target = object_path(check_key(key))
+        self._write(key, lambda: self._place(target, [data], len(data)), lambda: self.get(key) == data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """Create `key` from the file `path`; raises as `put_new` does."""
+        target, size = object_path(check_key(key)), path.stat().st_size
+
+        def send() -> None:
+            self._place(target, in_chunks(path), size)
+
+        self._write(key, send, lambda: same_bytes(path, self._chunks(key)))
+
+    def put_files(self, files: Mapping[str, Path]) -> None:
+        """Create several keys from files, a few side by side."""
+        with ThreadPoolExecutor(AT_ONCE) as threads:
+            list(threads.map(self.put_file, files.keys(), files.values()))
+
+    def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
+        """Replace `expected` (None: no such key) by `new` in one step; raises Conflict if `key` holds anything else."""
+
+        def send() -> None:
+            number = 1 if expected is None else self._number(key, expected) + 1
+            target = object_path(check_key(key))
+            if expected is None:
+                self._place(target, [new], len(new), inside="1/")
+            else:
+                self._place(f"{target}{number}/", [new], len(new))
+                self._require_successor(target, number)
+            self._versions[key] = (number, new)
+
+        self._write(key, send, lambda: self._newest(key)[1] == new, same_is_mine=False)
+
+    def exists(self, key: str) -> bool:
+        """Say whether `key` holds bytes."""
+        path = object_path(check_key(key))
+        return self._patience.until_answered(lambda: self.server.is_there(path))
+
+    def list(self, prefix: str) -> Sequence[str]:
+        """Return the sorted keys that begin with `prefix`; unfinished writes are not among them."""
+        return sorted(key for key in self._walk(start_of(prefix), prefix) if key.startswith(prefix) and is_key(key))
+
+    def delete(self, key: str) -> None:
+        """Remove `key`, in one step; a key that is not there counts as removed."""
+        path = object_path(check_key(key))
+        self._versions.pop(key, None)
+        self._patience.until_answered(lambda: self._take_away(path))
+
+    def sweep(self, older_than_s: float = LEFTOVER_AGE_S) -> int:
+        """Remove what has been on its way for over `older_than_s` seconds by the server's clock; returns how many."""
+        try:
+            found, now = self._patience.until_answered(lambda: self.server.members(TEMPORARY))
+        except Missing:
+            return 0
+        aged = [(each.name, parsedate_to_datetime(now) - each.changed) for each in found if now and each.changed]
+        old = [name for name, age in aged if age.total_seconds() > older_than_s]
+        for name in old:
+            self._patience.until_answered(partial(self.server.ask, "DELETE", f"{TEMPORARY}{name}/"))
+        return len(old)
+
+    def _write(
+        self, key: str, send: Callable[[], object], is_mine: Callable[[], bool], *, same_is_mine: bool = True
+    ) -> None:
+        def is_there() -> bool:
+            try:
+                return is_mine()
+            except Missing:
+                return False
+
+        if not self._patience.write(send, is_there, same_is_mine=same_is_mine):
+            raise Conflict(f"{self.server.place} holds other bytes under «{key}» than expected.")
+
+    def _place(self, target: str, chunks: Iterable[bytes], size: int, inside: str = "") -> None:
+        """Upload, then move to a free name; raises Refused if it is taken. What lost is removed."""
+        folder = f"{TEMPORARY}{uuid4().hex}/"
+        self._make(TEMPORARY)
+        self._make(folder_of(target))
+        for path in dict.fromkeys([folder, folder + inside]):
+            self._require(self.server.ask("MKCOL", path))
+        length = {"Content-Length": str(size)}
+        self._require(self.server.ask("PUT", f"{folder}{inside}{DATA}", self._paced(chunks), length))
+        try:
+            self._move(folder, target)
+        except Refused:
+            with suppress(Unanswered):
+                self.server.ask("DELETE", folder)
+            raise
+
+    def _move(self, folder: str, target: str) -> None:
+        """Servers have many words for a taken name, and the same for a collection that is gone: so look."""
+        status = self.server.move(folder, target)
+        if is_done(status):
+            return
+        if status == HTTPStatus.PRECONDITION_FAILED or self.server.is_there(target):
+            raise Refused
+        raise self._begin_anew(status)
+
+    def _require(self, status: int) -> None:
+        if status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+            raise self._begin_anew(status)
+        if not is_done(status):
+            raise self.server.refusal(status)
+
+    def _begin_anew(self, status: int) -> Unanswered:
+        """Somebody removed a collection: try again, and make them all again."""
+        self._made.clear()
+        return Unanswered(f"a write was answered {status}")
+
+    def _make(self, folder: str) -> None:
+        """Create a collection and those above it up to the store's own, if need be."""
+        if folder in self._made:
+            return
+        if folder:
+            self._make(folder_of(folder))
+        status = self.server.ask("MKCOL", folder)
+        if not (is_done(status) or status == HTTPStatus.METHOD_NOT_ALLOWED or self.server.is_there(folder)):
+            cure = "create the folder above it, or name another in storage.root"
+            raise SettingsError(f"{self.server.place} is not there and cannot be created ({status}); {cure}.")
+        self._made.add(folder)
+
+    def _take_away(self, path: str) -> None:
+        trash = f"{TEMPORARY}{uuid4().hex}/"
+        status = self.server.move(path, trash)
+        if is_done(status):
+            with suppress(Unanswered):
+                self.server.ask("DELETE", trash)
+        elif self.server.is_there(path):
+            self._made.clear()
+            self._make(TEMPORARY)
+            raise Unanswered(f"MOVE answered {status}")
+
+    def _number(self, key: str, expected: bytes) -> int:
+        """The version that holds the bytes expected, remembered or read; raises Refused if the newest holds others."""
+        number, data = self._versions.get(key, (0, b""))
+        try:
+            if not number or data != expected:
+                number, data = self._newest(key)
+        except Missing:
+            raise Refused from None
+        if data != expected:
+            raise Refused
+        return number
+
+    def _require_successor(self, path: str, number: int) -> None:
+        """See that the number was not free because it had been cleared away; raises Refused."""
+        numbers = self._numbers(path)
+        if number - 1 not in numbers or numbers[-1] >= number + KEPT:
+            raise Refused
+        if len(numbers) > 2 * KEPT:
+            self._clear_away(path, numbers[:-KEPT])
+
+    def _clear_away(self, path: str, numbers: Sequence[int]) -> None:
+        """Remove old versions, the oldest first, and no more of them once one stays."""
+        with suppress(Unanswered):
+            for number in numbers:
+                status = self.server.ask("DELETE", f"{path}{number}/")
+                if not (is_done(status) or status == HTTPStatus.NOT_FOUND):
+                    return
+
+    def _newest(self, key: str) -> tuple[int, bytes]:
+        """Number and bytes of a key's newest version, asked once; raises Missing."""
+        path = object_path(check_key(key))
+        if not (numbers := self._numbers(path)):
+            raise self._missing(key)
+        try:
+            data = b"".join(self.server.chunks(f"{path}{numbers[-1]}/{DATA}"))
+        except Missing:
+            raise Unanswered("a version was cleared away while it was read") from None
+        self._versions[key] = (numbers[-1], data)
+        return self._versions[key]
+
+    def _numbers(self, path: str) -> Sequence[int]:
+        try:
+            found, _ = self.server.members(path)
+        except Missing:
+            return []
+        return sorted(int(each.name) for each in found if each.name.isdecimal())
+
+    def _chunks(self, key: str, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        path = object_path(check_key(key))
+        if key not in self._versions:
+            with suppress(Missing):
+                yield from self.server.chunks(f"{path}{DATA}", start, stop)
+                return
+        try:
+            yield self._newest(key)[1][start:stop]
+        except Missing:
+            if self._versions.pop(key, None):
+                raise Unanswered("a key that moved was removed") from None
+            raise self._missing(key) from None
+
+    def _missing(self, key: str) -> Missing:
+        return Missing(f"there is no «{key}» in {self.server.place}.")
+
+    def _walk(self, folder: str, prefix: str) -> Iterator[str]:
+        try:
+            found, _ = self._patience.until_answered(lambda: self.server.members(folder))
+        except Missing:
+            return
+        for each in found:
+            below = f"{folder}{each.name}/"
+            if key := key_of(folder, each.name):
+                yield key
+            elif below != TEMPORARY and may_hold(below, prefix):
+                yield from self._walk(below, prefix)
+
+    def _paced(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        for chunk in chunks:
+            self._pace.wait(len(chunk))
+            yield chunk
+
+
+def _address(url: SplitResult, secrets: Secrets | None, place: str) -> httpx.URL:
+    """Where requests go: to the host that is named, or to the address that is kept secret."""
+    path = url.path.rstrip("/")
+    if url.netloc:
+        return httpx.URL(f"{SCHEMES[url.scheme]}://{url.netloc}{path}")
+    if secrets is None or secrets.rclone_webdav_url is None:
+        cure = "name one, as in webdavs://host/path, or set RCLONE_WEBDAV_URL in the environment or in .env"
+        raise SettingsError(f"{place} has no host; {cure}.")
+    kept = urlsplit(secrets.rclone_webdav_url.get_secret_value())
+    if kept.scheme not in SCHEMES or not kept.netloc or "@" in kept.netloc:
+        raise SettingsError(
+            "RCLONE_WEBDAV_URL must be https://host/path, with user and password in their own variables."
+        )
+    return httpx.URL(f"{SCHEMES[kept.scheme]}://{kept.netloc}{kept.path.rstrip('/')}{path}")
