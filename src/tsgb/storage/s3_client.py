@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -52,24 +53,27 @@ class Access:
 
 
 class Bucket:
-    """A bucket, asked by one client for each process: connections do not survive a fork."""
+    """A bucket, and the requests that were sent to it by this process."""
 
     def __init__(self, name: str, access: Access) -> None:
         self.name, self.access, self.requests = name, access, 0
         at = f" at {access.endpoint_url}" if access.endpoint_url else ""
         self.place = f"bucket «{name}»{at}"
-        self._made: tuple[int, Any] | None = None
 
     def ask(self, operation: str, **request: object) -> Any:
         """Return the reply to one request; raises as `explained` does."""
         with self.explained():
+            self.requests += 1
             return getattr(self._client, operation)(Bucket=self.name, **request)
 
     def pages(self, operation: str, field: str, prefix: str) -> list[Any]:
         """Everything that a listing names, page by page."""
+        found: list[Any] = []
         with self.explained():
-            pages = self._client.get_paginator(operation).paginate(Bucket=self.name, Prefix=prefix)
-            return [each for page in pages for each in page.get(field, ())]
+            for page in self._client.get_paginator(operation).paginate(Bucket=self.name, Prefix=prefix):
+                self.requests += 1
+                found += page.get(field, ())
+        return found
 
     @contextmanager
     def explained(self) -> Iterator[None]:
@@ -79,27 +83,22 @@ class Bucket:
 
     @property
     def _client(self) -> Any:
-        if self._made is None or self._made[0] != os.getpid():
-            self._made = (os.getpid(), self._make())
-        return self._made[1]
+        return _client(os.getpid(), self.name, self.access)
 
-    def _make(self) -> Any:
-        access = self.access
-        endpoint_url, style = _addressed(access.endpoint_url, self.name)
-        client = boto3.session.Session().client(
-            "s3",
-            endpoint_url=endpoint_url,
-            region_name=_said(access.region),
-            aws_access_key_id=_said(access.key_id),
-            aws_secret_access_key=_said(access.secret),
-            aws_session_token=_said(access.token),
-            config=_config(access.timeout_s, style),
-        )
-        client.meta.events.register("before-send.s3", self._count)
-        return client
 
-    def _count(self, **_: object) -> None:
-        self.requests += 1
+@lru_cache(maxsize=8)
+def _client(process: int, bucket: str, access: Access) -> Any:
+    """One client for each process, for connections do not survive a fork; it takes a while to make."""
+    endpoint_url, style = _addressed(access.endpoint_url, bucket)
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=endpoint_url,
+        region_name=_said(access.region),
+        aws_access_key_id=_said(access.key_id),
+        aws_secret_access_key=_said(access.secret),
+        aws_session_token=_said(access.token),
+        config=_config(access.timeout_s, style),
+    )
 
 
 def _config(timeout_s: float, style: str) -> Config:

@@ -89,14 +89,14 @@ class WebdavStore:
     def put_new(self, key: str, data: bytes) -> None:
         """Create `key`; fine if it holds the same bytes already, Conflict if it holds others."""
         target = object_path(check_key(key))
-        self._write(key, lambda: self._place(target, [data], len(data)), lambda: self.get(key) == data)
+        self._write(key, lambda: self._create(target, [data], len(data)), lambda: self.get(key) == data)
 
     def put_file(self, key: str, path: Path) -> None:
         """Create `key` from the file `path`; raises as `put_new` does."""
         target, size = object_path(check_key(key)), path.stat().st_size
 
         def send() -> None:
-            self._place(target, in_chunks(path), size)
+            self._create(target, in_chunks(path), size)
 
         self._write(key, send, lambda: same_bytes(path, self._chunks(key)))
 
@@ -112,7 +112,7 @@ class WebdavStore:
             number = 1 if expected is None else self._number(key, expected) + 1
             target = object_path(check_key(key))
             if expected is None:
-                self._place(target, [new], len(new), inside="1/")
+                self._create(target, [new], len(new), inside="1/")
             else:
                 self._place(f"{target}{number}/", [new], len(new))
                 self._require_successor(target, number)
@@ -159,11 +159,14 @@ class WebdavStore:
         if not self._patience.write(send, is_there, same_is_mine=same_is_mine):
             raise Conflict(f"{self.server.place} holds other bytes under «{key}» than expected.")
 
+    def _create(self, target: str, chunks: Iterable[bytes], size: int, inside: str = "") -> None:
+        self._make(folder_of(target))
+        self._place(target, chunks, size, inside)
+
     def _place(self, target: str, chunks: Iterable[bytes], size: int, inside: str = "") -> None:
         """Upload, then move to a free name; raises Refused if it is taken. What lost is removed."""
         folder = f"{TEMPORARY}{uuid4().hex}/"
         self._make(TEMPORARY)
-        self._make(folder_of(target))
         for path in dict.fromkeys([folder, folder + inside]):
             self._require(self.server.ask("MKCOL", path))
         length = {"Content-Length": str(size)}
@@ -250,6 +253,7 @@ class WebdavStore:
         """Number and bytes of a key's newest version, asked once; raises Missing."""
         path = object_path(check_key(key))
         if not (numbers := self._numbers(path)):
+            self._versions.pop(key, None)
             raise self._missing(key)
         try:
             data = b"".join(self.server.chunks(f"{path}{numbers[-1]}/{DATA}"))
@@ -271,12 +275,7 @@ class WebdavStore:
             with suppress(Missing):
                 yield from self.server.chunks(f"{path}{DATA}", start, stop)
                 return
-        try:
-            yield self._newest(key)[1][start:stop]
-        except Missing:
-            if self._versions.pop(key, None):
-                raise Unanswered("a key that moved was removed") from None
-            raise self._missing(key) from None
+        yield self._newest(key)[1][start:stop]
 
     def _missing(self, key: str) -> Missing:
         return Missing(f"there is no «{key}» in {self.server.place}.")
@@ -303,7 +302,7 @@ def _address(url: SplitResult, secrets: Secrets | None, place: str) -> httpx.URL
     """Where requests go: to the host that is named, or to the address that is kept secret."""
     path = url.path.rstrip("/")
     if url.netloc:
-        return httpx.URL(f"{SCHEMES[url.scheme]}://{url.netloc}{path}")
+        return _checked(f"{SCHEMES[url.scheme]}://{url.netloc}{path}", place)
     if secrets is None or secrets.rclone_webdav_url is None:
         cure = "name one, as in webdavs://host/path, or set RCLONE_WEBDAV_URL in the environment or in .env"
         raise SettingsError(f"{place} has no host; {cure}.")
@@ -312,4 +311,13 @@ def _address(url: SplitResult, secrets: Secrets | None, place: str) -> httpx.URL
         raise SettingsError(
             "RCLONE_WEBDAV_URL must be https://host/path, with user and password in their own variables."
         )
-    return httpx.URL(f"{SCHEMES[kept.scheme]}://{kept.netloc}{kept.path.rstrip('/')}{path}")
+    return _checked(f"{SCHEMES[kept.scheme]}://{kept.netloc}{kept.path.rstrip('/')}{path}", place)
+
+
+def _checked(address: str, place: str) -> httpx.URL:
+    try:
+        return httpx.URL(address)
+    except httpx.InvalidURL:
+        raise SettingsError(
+            f"{place} is no address; write it as webdavs://host/path or webdavs://host:port/path."
+        ) from None

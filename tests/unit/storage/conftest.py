@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from uuid import uuid4
@@ -43,6 +44,15 @@ def s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def rclone_s3_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """rclone's S3, which ignores conditions."""
     with servers.rclone(tmp_path_factory.mktemp("rclone"), "s3") as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def untrusted_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A TLS server with a certificate of its own making."""
+    if shutil.which("openssl") is None:
+        pytest.skip("needs openssl to make a certificate that nobody signed")
+    with servers.untrusted(tmp_path_factory.mktemp("untrusted")) as address:
         yield address
 
 

@@ -1,8 +1,9 @@
 """A real HTTP proxy in front of a store's server that does to the next requests what it is told.
 
 `faults` is a list of what happens to the requests to come, first come first: `pass`, `lose` (forward, then hang up),
-`drop` (hang up), a status such as `503` (answer it instead), `tear` (cut the body short), `flip` (one bit of the body).
-Requests whose method is not in `methods` pass and use none up.
+`drop` (hang up), `cut` (forward half of the body, then hang up on both sides), a status such as `503` (answer it
+instead), `tear` (cut the reply short), `flip` (one bit of it). Requests whose method is not in `methods` pass and use
+none up. Headers in `overwritten` get that value on their way.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.client import HTTPConnection, HTTPResponse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from socket import SHUT_RDWR
+from socket import SHUT_RDWR, create_connection
 from threading import Thread
 from urllib.parse import urlsplit
 
@@ -25,9 +26,10 @@ class Proxy(ThreadingHTTPServer):
 
     def __init__(self, target: str) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.target = urlsplit(target).netloc
+        self.target = urlsplit(target)
         self.faults: list[str] = []
         self.methods = {"GET", "PUT", "HEAD", "MOVE"}
+        self.overwritten: dict[str, str] = {}
         self.seen: list[str] = []
 
     @property
@@ -61,6 +63,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.seen.append(f"{self.command} {fault}")
         if fault == "drop":
             self._hang_up()
+        elif fault == "cut":
+            self._forward_half(body)
         elif fault.isdigit():
             self._answer(int(fault), b"")
         else:
@@ -73,11 +77,18 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _ask(self, body: bytes) -> tuple[HTTPResponse, bytes]:
-        upstream = HTTPConnection(self.server.target, timeout=30)
+        upstream = HTTPConnection(self.server.target.netloc, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        headers |= {name: value for name, value in self.server.overwritten.items() if name in headers}
         upstream.request(self.command, self.path, body, headers)
         response = upstream.getresponse()
         return response, response.read()
+
+    def _forward_half(self, body: bytes) -> None:
+        with create_connection((self.server.target.hostname, self.server.target.port), timeout=30) as upstream:
+            head = f"{self.requestline}\r\n{self.headers}".replace("\r\n", "\n").replace("\n", "\r\n")
+            upstream.sendall(head.encode() + body[: len(body) // 2])
+        self._hang_up()
 
     def _reply(self, fault: str, response: HTTPResponse, content: bytes) -> None:
         if fault == "lose":

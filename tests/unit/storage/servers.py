@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 BIN = Path(sys.executable).parent
 USER, PASSWORD = "tester", "correct-horse"
@@ -91,3 +94,21 @@ def wsgidav(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-c", WSGIDAV, str(port), str(data), USER, PASSWORD]
     with running(command, port, {}, folder / "wsgidav.log"):
         yield f"http://127.0.0.1:{port}"
+
+
+@contextmanager
+def untrusted(folder: Path) -> Iterator[str]:
+    """A TLS server whose certificate nobody signed; gives its host and port. Needs the program `openssl`."""
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    subprocess.run([*request, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
