@@ -23,7 +23,6 @@ from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
-from uuid import uuid4
 
 import httpx
 
@@ -36,6 +35,7 @@ from tsgb.storage.pace import Pace
 from tsgb.storage.patience import Patience
 from tsgb.storage.webdav_client import Login, Server, is_done
 from tsgb.storage.webdav_layout import DATA, TEMPORARY, folder_of, key_of, may_hold, object_path, start_of
+from tsgb.storage.webdav_place import make, take, take_away, upload
 from tsgb.storage.webdav_probe import probe_moves
 
 AT_ONCE = 4
@@ -59,19 +59,12 @@ class WebdavStore:
         self.server = server
         self._patience = Patience(settings.patience_s, server.place)
         self._pace = Pace(settings.upload_megabytes_per_second * 1e6)
-        self._made: set[str] = set()
-        """Collections that are there."""
         self._versions: dict[str, tuple[int, bytes]] = {}
         """Number and bytes, as last seen, of the few keys that move by compare-and-set."""
 
     def probe(self) -> None:
         """Try out whether one of many racing moves gets through; raises NoCompareAndSet, saying why not."""
-
-        def attempt() -> None:
-            self._make(TEMPORARY)
-            probe_moves(self.server)
-
-        self._patience.until_answered(attempt)
+        self._patience.until_answered(lambda: probe_moves(self.server))
 
     def get(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return the bytes under `key`, or those from `start` up to `stop`; raises Missing."""
@@ -133,7 +126,7 @@ class WebdavStore:
         """Remove `key`, in one step; a key that is not there counts as removed."""
         path = object_path(check_key(key))
         self._versions.pop(key, None)
-        self._patience.until_answered(lambda: self._take_away(path))
+        self._patience.until_answered(lambda: take_away(self.server, path))
 
     def sweep(self, older_than_s: float = LEFTOVER_AGE_S) -> int:
         """Remove what has been on its way for over `older_than_s` seconds by the server's clock; returns how many."""
@@ -160,66 +153,11 @@ class WebdavStore:
             raise Conflict(f"{self.server.place} holds other bytes under «{key}» than expected.")
 
     def _create(self, target: str, chunks: Iterable[bytes], size: int, inside: str = "") -> None:
-        self._make(folder_of(target))
+        make(self.server, folder_of(target))
         self._place(target, chunks, size, inside)
 
     def _place(self, target: str, chunks: Iterable[bytes], size: int, inside: str = "") -> None:
-        """Upload, then move to a free name; raises Refused if it is taken. What lost is removed."""
-        folder = f"{TEMPORARY}{uuid4().hex}/"
-        self._make(TEMPORARY)
-        for path in dict.fromkeys([folder, folder + inside]):
-            self._require(self.server.ask("MKCOL", path))
-        length = {"Content-Length": str(size)}
-        self._require(self.server.ask("PUT", f"{folder}{inside}{DATA}", self._paced(chunks), length))
-        try:
-            self._move(folder, target)
-        except Refused:
-            with suppress(Unanswered):
-                self.server.ask("DELETE", folder)
-            raise
-
-    def _move(self, folder: str, target: str) -> None:
-        """Servers have many words for a taken name, and the same for a collection that is gone: so look."""
-        status = self.server.move(folder, target)
-        if is_done(status):
-            return
-        if status == HTTPStatus.PRECONDITION_FAILED or self.server.is_there(target):
-            raise Refused
-        raise self._begin_anew(status)
-
-    def _require(self, status: int) -> None:
-        if status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
-            raise self._begin_anew(status)
-        if not is_done(status):
-            raise self.server.refusal(status)
-
-    def _begin_anew(self, status: int) -> Unanswered:
-        """Somebody removed a collection: try again, and make them all again."""
-        self._made.clear()
-        return Unanswered(f"a write was answered {status}")
-
-    def _make(self, folder: str) -> None:
-        """Create a collection and those above it up to the store's own, if need be."""
-        if folder in self._made:
-            return
-        if folder:
-            self._make(folder_of(folder))
-        status = self.server.ask("MKCOL", folder)
-        if not (is_done(status) or status == HTTPStatus.METHOD_NOT_ALLOWED or self.server.is_there(folder)):
-            cure = "create the folder above it, or name another in storage.root"
-            raise SettingsError(f"{self.server.place} is not there and cannot be created ({status}); {cure}.")
-        self._made.add(folder)
-
-    def _take_away(self, path: str) -> None:
-        trash = f"{TEMPORARY}{uuid4().hex}/"
-        status = self.server.move(path, trash)
-        if is_done(status):
-            with suppress(Unanswered):
-                self.server.ask("DELETE", trash)
-        elif self.server.is_there(path):
-            self._made.clear()
-            self._make(TEMPORARY)
-            raise Unanswered(f"MOVE answered {status}")
+        take(self.server, upload(self.server, self._paced(chunks), size, inside), target)
 
     def _number(self, key: str, expected: bytes) -> int:
         """The version that holds the bytes expected, remembered or read; raises Refused if the newest holds others."""

@@ -48,8 +48,10 @@ class Server:
 
     def __init__(self, address: httpx.URL, place: str, login: Login, timeout_s: float) -> None:
         self.place, self.requests = place, 0
+        self.made: set[str] = set()
+        """Collections that are known to be there."""
         self._address, self._login, self._timeout_s = address, login, min(TIMEOUT_S, timeout_s)
-        self._made: tuple[int, httpx.Client] | None = None
+        self._own: tuple[int, httpx.Client] | None = None
 
     def ask(
         self,
@@ -162,11 +164,11 @@ class Server:
     @property
     def _client(self) -> httpx.Client:
         """The client of this process: connections do not survive a fork."""
-        if self._made is None or self._made[0] != os.getpid():
+        if self._own is None or self._own[0] != os.getpid():
             timeout = httpx.Timeout(self._timeout_s, connect=min(10.0, self._timeout_s), pool=None)
             client = httpx.Client(auth=self._login.auth, timeout=timeout, headers={"Accept-Encoding": "identity"})
-            self._made = (os.getpid(), client)
-        return self._made[1]
+            self._own = (os.getpid(), client)
+        return self._own[1]
 
 
 def is_done(status: int) -> bool:

@@ -2,7 +2,8 @@
 
 `faults` is a list of what happens to the requests to come, first come first: `pass`, `lose` (forward, then hang up),
 `drop` (hang up), `cut` (forward half of the body, then hang up on both sides), a status such as `503` (answer it
-instead), `tear` (cut the reply short), `flip` (one bit of it). Requests whose method is not in `methods` pass and use
+instead), `tear` (cut the reply short), `flip` (one bit of it), `nest` (move a collection into its
+destination). Requests whose method is not in `methods` pass and use
 none up. Headers in `overwritten` get that value on their way.
 """
 
@@ -68,7 +69,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault.isdigit():
             self._answer(int(fault), b"")
         else:
-            self._reply(fault, *self._ask(body))
+            self._reply(fault, *self._ask(fault, body))
 
     def _body(self) -> bytes:
         if self.headers.get("Expect") == "100-continue":
@@ -76,9 +77,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.end_headers()
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
-    def _ask(self, body: bytes) -> tuple[HTTPResponse, bytes]:
+    def _ask(self, fault: str, body: bytes) -> tuple[HTTPResponse, bytes]:
         upstream = HTTPConnection(self.server.target.netloc, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
+        if fault == "nest":
+            headers["Destination"] += self.path.rstrip("/").rpartition("/")[2] + "/"
         headers |= {name: value for name, value in self.server.overwritten.items() if name in headers}
         upstream.request(self.command, self.path, body, headers)
         response = upstream.getresponse()

@@ -93,15 +93,15 @@ def test_who_finds_his_own_bytes_set_by_another_has_not_set_them(open_webdav: Op
         store.compare_and_set("HEAD", None, b"1")
 
 
-def test_in_the_common_case_a_write_is_three_requests_and_a_move_of_the_head_four(open_webdav: OpenStore) -> None:
+def test_in_the_common_case_a_write_is_four_requests_and_a_move_of_the_head_five(open_webdav: OpenStore) -> None:
     store = open_webdav()
     store.put_new("runs/demo/first", b"")
     store.compare_and_set("runs/demo/HEAD", None, b"1")
     before = store.server.requests
     store.put_new("runs/demo/second", b"")
-    assert store.server.requests == before + 3
+    assert store.server.requests == before + 4
     store.compare_and_set("runs/demo/HEAD", b"1", b"2")
-    assert store.server.requests == before + 7
+    assert store.server.requests == before + 9
 
 
 def test_a_download_that_is_cut_off_goes_on_where_it_was(faulty: Proxy, open_webdav: OpenStore, tmp_path: Path) -> None:
@@ -153,9 +153,20 @@ def test_a_server_that_lets_two_writers_through_is_refused(faulty: Proxy, open_w
 
 
 def test_a_server_that_moves_no_folders_is_refused(faulty: Proxy, open_webdav: OpenStore) -> None:
-    faulty.methods, faulty.faults = {"MOVE"}, ["405"] * 100
-    with pytest.raises(NoCompareAndSet, match="it does not move folders"):
+    faulty.methods, faulty.faults = {"MOVE"}, ["501"] * 1000
+    with pytest.raises(SettingsError, match=r"does not speak WebDAV \(it answered 501\)"):
         open_webdav(faulty.address).probe()
+
+
+def test_a_loser_whom_the_server_moved_into_the_winner_has_lost(faulty: Proxy, open_webdav: OpenStore) -> None:
+    store, rival = open_webdav(faulty.address, folder="nested"), open_webdav(faulty.address, folder="nested")
+    rival.delete("key")
+    rival.put_new("key", b"theirs")
+    faulty.methods, faulty.faults = {"MOVE"}, ["nest"]
+    with pytest.raises(Conflict):
+        store.put_new("key", b"mine")
+    found, _ = store.server.members(object_path("key"))
+    assert ([each.name for each in found], store.get("key"), faulty.faults) == (["data"], b"theirs", [])
 
 
 def test_a_server_that_fails_for_long_is_unreachable(faulty: Proxy, open_webdav: OpenStore) -> None:
