@@ -109,11 +109,11 @@ class StorageSettings(_Section):
     """Where a run is kept."""
 
     root: str = "."
-    """Folder, `s3://bucket/prefix` or `webdavs://host/path` that holds `runs/`."""
+    """Folder, `s3://bucket/prefix`, `webdavs://host/path` or `webdavs:///path` (host: a secret) that holds `runs/`."""
     endpoint_url: str = ""
-    """Address of an S3-compatible service; empty: AWS."""
+    """Address of an S3-compatible service, the bucket's name first if it has to be there; empty: AWS."""
     patience_s: PositiveFloat = 120.0
-    """Seconds for which a request that gets no answer is repeated."""
+    """Seconds after its first failure for which a request that gets no answer is repeated."""
     upload_megabytes_per_second: NonNegativeFloat = 0.0
     """Most that is sent to a remote store in a second; 0: as much as the line carries."""
 
@@ -283,7 +283,7 @@ class Secrets(BaseSettings):
     vast_api_key: SecretStr | None = None
     """Key of the Vast.ai account that rents instances."""
     rclone_webdav_url: SecretStr | None = None
-    """Address of the WebDAV store for checkpoints."""
+    """Address of the WebDAV store for checkpoints, `https://host/path`; `webdavs:///runs` lies below it."""
     rclone_webdav_user: SecretStr | None = None
     """User name for the WebDAV store."""
     rclone_webdav_pass: SecretStr | None = None

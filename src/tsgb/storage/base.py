@@ -1,10 +1,11 @@
 """What every store promises: bytes by key, written whole or not at all.
 
 A key is a relative path of plain names (`runs/demo/HEAD`). Two writes exist and neither can destroy what another
-writer put down: `put_new` creates, `compare_and_set` replaces exactly the bytes that the writer has seen. A write that
-returned is durable; a write that was killed left nothing that a reader can see. A reply that was lost is looked up
-before a write is repeated; where that cannot be done either, the error is Unreachable, and it is unknown whether the
-write happened. Stores know nothing of runs, commits or records.
+writer put down: `put_new` creates, `compare_and_set` replaces exactly the bytes that the writer has seen. A key is
+either created for good or moved by `compare_and_set` from its first bytes on; a store may answer Conflict to who mixes
+them. A write that returned is durable; a write that was killed left nothing that a reader can see. A reply that was
+lost is looked up before a write is repeated; where that cannot be done either, the error is Unreachable, and it is
+unknown whether the write happened. Stores know nothing of runs, commits or records.
 """
 
 from __future__ import annotations

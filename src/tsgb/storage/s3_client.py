@@ -89,7 +89,7 @@ class Bucket:
 @lru_cache(maxsize=8)
 def _client(process: int, bucket: str, access: Access) -> Any:
     """One client for each process, for connections do not survive a fork; it takes a while to make."""
-    endpoint_url, style = _addressed(access.endpoint_url, bucket)
+    endpoint_url, style = addressed(access.endpoint_url, bucket)
     return boto3.session.Session().client(
         "s3",
         endpoint_url=endpoint_url,
@@ -113,7 +113,7 @@ def _config(timeout_s: float, style: str) -> Config:
     )
 
 
-def _addressed(endpoint_url: str, bucket: str) -> tuple[str | None, str]:
+def addressed(endpoint_url: str, bucket: str) -> tuple[str | None, str]:
     """Where requests go, and whether they name the bucket in the path: they do unless the address begins with it."""
     if not endpoint_url:
         return None, "auto"

@@ -1,10 +1,9 @@
 """A real HTTP proxy in front of a store's server that does to the next requests what it is told.
 
 `faults` is a list of what happens to the requests to come, first come first: `pass`, `lose` (forward, then hang up),
-`drop` (hang up), `cut` (forward half of the body, then hang up on both sides), a status such as `503` (answer it
-instead), `tear` (cut the reply short), `flip` (one bit of it), `nest` (move a collection into its
-destination). Requests whose method is not in `methods` pass and use
-none up. Headers in `overwritten` get that value on their way.
+`drop` (hang up), `cut` (forward half of the body, then hang up on both sides), `damage` (flip one bit of the body), a
+status such as `503` (answer it instead), `tear` (cut the reply short), `nest` (move a collection into its destination).
+Requests whose method is not in `methods` pass and use none up. Headers in `overwritten` get that value on their way.
 """
 
 from __future__ import annotations
@@ -78,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self.rfile.read(int(self.headers.get("Content-Length") or 0))
 
     def _ask(self, fault: str, body: bytes) -> tuple[HTTPResponse, bytes]:
+        if fault == "damage":
+            body = bytes([body[0] ^ 1]) + body[1:]
         upstream = HTTPConnection(self.server.target.netloc, timeout=30)
         headers = {name: value for name, value in self.headers.items() if name.lower() != "expect"}
         if fault == "nest":
@@ -97,8 +98,6 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "lose":
             self._hang_up()
             return
-        if fault == "flip":
-            content = bytes([content[0] ^ 1]) + content[1:]
         length = response.headers.get("Content-Length") if self.command == "HEAD" else str(len(content))
         self.send_response_only(response.status)
         for name, value in response.headers.items():

@@ -9,8 +9,9 @@ import boto3
 import pytest
 from pydantic import SecretStr
 
-from tsgb.errors import Conflict, Missing, NoCompareAndSet, SettingsError, Unreachable
+from tsgb.errors import Conflict, Missing, NoCompareAndSet, NoSpace, SettingsError, Unreachable
 from tsgb.settings import Secrets
+from tsgb.storage.s3_client import addressed
 
 from .conftest import BUCKET, KEYS, OpenStore
 from .proxy import Proxy, proxy
@@ -39,6 +40,35 @@ def test_who_finds_his_own_bytes_set_by_another_has_not_set_them(open_s3: OpenSt
     rival.compare_and_set("HEAD", None, b"1")
     with pytest.raises(Conflict):
         store.compare_and_set("HEAD", None, b"1")
+
+
+def test_what_is_damaged_on_its_way_is_sent_again(faulty: Proxy, open_s3: OpenStore, tmp_path: Path) -> None:
+    store = open_s3(address=faulty.address)
+    (tmp_path / "large").write_bytes(bytes(9 << 20))
+    faulty.methods, faulty.faults = {"PUT"}, ["damage"]
+    store.put_new("small", b"bytes")
+    faulty.faults = ["pass", "damage"]
+    store.put_file("large", tmp_path / "large")
+    assert (store.get("small"), store.get("large"), faulty.faults) == (b"bytes", bytes(9 << 20), [])
+
+
+def test_an_upload_in_parts_whose_last_reply_was_lost_is_done(
+    faulty: Proxy, open_s3: OpenStore, tmp_path: Path
+) -> None:
+    store = open_s3(address=faulty.address, prefix="in-parts")
+    (tmp_path / "large").write_bytes(bytes(9 << 20))
+    faulty.methods, faulty.faults = {"POST"}, ["pass", "lose"]
+    store.put_file("large", tmp_path / "large")
+    assert (store.get("large"), faulty.faults, store.sweep(older_than_s=-60)) == (bytes(9 << 20), [], 0)
+
+
+def test_an_upload_in_parts_that_fails_is_given_up(faulty: Proxy, open_s3: OpenStore, tmp_path: Path) -> None:
+    store = open_s3(address=faulty.address, prefix="given-up", patience_s=0.5)
+    (tmp_path / "large").write_bytes(bytes(9 << 20))
+    faulty.methods, faulty.faults = {"PUT"}, ["503"] * 1000
+    with pytest.raises(Unreachable):
+        store.put_file("large", tmp_path / "large")
+    assert (store.exists("large"), store.sweep(older_than_s=-60)) == (False, 0)
 
 
 def test_a_lost_reply_to_the_loser_is_still_a_conflict(faulty: Proxy, open_s3: OpenStore) -> None:
@@ -156,3 +186,42 @@ def test_secrets_are_taken_from_where_they_are_given(open_s3: OpenStore) -> None
     store = open_s3(secrets=token.model_copy(update={"aws_default_region": SecretStr("eu-west-1")}))
     store.put_new("key", b"bytes")
     assert store.get("key") == b"bytes"
+
+
+@pytest.mark.parametrize(
+    ("endpoint_url", "asked", "style"),
+    [
+        ("", None, "auto"),
+        ("http://10.0.0.1:9000", "http://10.0.0.1:9000", "path"),
+        ("https://data.example.com", "https://data.example.com", "path"),
+        ("https://bucket.example.com/", "https://example.com/", "virtual"),
+    ],
+)
+def test_a_bucket_is_named_in_the_path_or_at_the_front_of_the_host(
+    endpoint_url: str, asked: str | None, style: str
+) -> None:
+    assert addressed(endpoint_url, "bucket") == (asked, style)
+
+
+def test_a_service_without_tls_or_trust_is_said(open_s3: OpenStore, s3_address: str, untrusted_address: str) -> None:
+    for address, sentence in (
+        (s3_address.replace("http://", "https://"), "does not speak TLS there"),
+        (f"https://{untrusted_address}", "certificate that this machine does not trust; .* or set AWS_CA_BUNDLE"),
+    ):
+        with pytest.raises(SettingsError, match=sentence):
+            open_s3(address=address).get("key")
+
+
+@pytest.mark.parametrize("address", ["not a url", "http://host:port"])
+def test_an_address_that_is_none_is_refused(open_s3: OpenStore, address: str) -> None:
+    with pytest.raises(SettingsError, match="check"):
+        open_s3(address=address, patience_s=0.2).get("key")
+
+
+def test_a_full_or_stubborn_service_is_said(faulty: Proxy, open_s3: OpenStore) -> None:
+    store = open_s3(address=faulty.address)
+    faulty.methods, faulty.faults = {"PUT"}, ["507", "400"]
+    with pytest.raises(NoSpace, match=r"is full \(507\); everything committed before is whole"):
+        store.put_new("key", b"bytes")
+    with pytest.raises(SettingsError, match=r"refuses the request \(400 .*\); check storage.root"):
+        store.put_new("key", b"bytes")
