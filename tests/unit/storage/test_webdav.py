@@ -10,8 +10,7 @@ from pydantic import SecretStr
 
 from tsgb.errors import Conflict, Missing, NoCompareAndSet, NoSpace, SettingsError, Unreachable
 from tsgb.settings import Secrets, StorageSettings
-from tsgb.storage import open_store
-from tsgb.storage.webdav import KEPT
+from tsgb.storage import open_store, webdav
 from tsgb.storage.webdav_layout import folder_of, key_of, may_hold, members, object_path, start_of
 
 from .conftest import LOGIN, OpenStore
@@ -56,15 +55,18 @@ def test_a_lost_reply_to_the_loser_is_still_a_conflict(faulty: Proxy, open_webda
     assert store.get("HEAD") == b"theirs"
 
 
-def test_a_writer_that_slept_through_many_moves_is_refused(open_webdav: OpenStore) -> None:
+def test_a_writer_that_slept_through_many_moves_is_refused(
+    open_webdav: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webdav, "KEPT", 4)
     store, sleeper = open_webdav(folder="sleeper"), open_webdav(folder="sleeper")
     store.compare_and_set("run/HEAD", None, b"0")
     assert sleeper.get("run/HEAD") == b"0"
-    moves = 3 * KEPT
+    moves = 12
     for number in range(moves):
         store.compare_and_set("run/HEAD", b"%d" % number, b"%d" % (number + 1))
     found, _ = store.server.members(object_path("run/HEAD"))
-    assert len(found) <= 2 * KEPT
+    assert len(found) <= 8
     assert "2" not in {each.name for each in found}
     with pytest.raises(Conflict):
         sleeper.compare_and_set("run/HEAD", b"0", b"from a dream")
