@@ -55,6 +55,16 @@ def kill_a_trainer(store: LocalStore, after_s: float) -> None:
     trainer.join()
 
 
+def seconds_of_a_commit(store: LocalStore, tmp_path: Path) -> float:
+    """How long a commit takes here and now, so that kills fall inside and behind the first few of a writer."""
+    lease, folder = acquire(store, "other", "me"), tmp_path / "state"
+    folder.mkdir()
+    write_state(folder, 0)
+    began = time.monotonic()
+    publish(store, lease, round_number=0, stage="train", step=0, folder=folder)
+    return time.monotonic() - began
+
+
 def torn_commits(store: LocalStore) -> int:
     """How many folders of commits hold no manifest."""
     folders = [path for path in (store.root / "runs/demo/commits").glob("*/*") if path.is_dir()]
@@ -64,9 +74,9 @@ def torn_commits(store: LocalStore) -> int:
 def test_whenever_a_writer_is_killed_the_head_names_a_whole_commit_and_never_an_older_one(
     store: LocalStore, tmp_path: Path
 ) -> None:
-    moments, step = random.Random(0), 0
+    moments, step, commit_s = random.Random(0), 0, seconds_of_a_commit(store, tmp_path)
     for _ in range(KILLS):
-        kill_a_trainer(store, after_s=moments.uniform(0, 0.06))
+        kill_a_trainer(store, after_s=moments.uniform(0, 4 * commit_s))
         head = read_head(store, "demo").head
         manifest, skipped = resume(store, "demo", 0, "train", tmp_path / "back")
         assert head
