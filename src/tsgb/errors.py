@@ -5,6 +5,7 @@
     │   ├── SettingsError    a setting, flag or configuration file is wrong
     │   ├── InputError       a file or record that a person brought is wrong; names the place
     │   └── ModelError       the model brought cannot be used here (no chat template, wrong layers, …)
+    │       └── NotFinite    a loss, gradient or adapter is no number: go back a checkpoint, once
     ├── StorageError         the store did not do what was asked
     │   ├── Missing          the object is not there
     │   ├── Conflict         compare-and-set found another value, or a create-only name is taken
@@ -41,6 +42,10 @@ class InputError(UserError):
 
 class ModelError(UserError):
     """A model that a person brought cannot be used here."""
+
+
+class NotFinite(ModelError):
+    """Training came upon a number that is none; going back a checkpoint may cure it, once."""
 
 
 class StorageError(TsgbError):

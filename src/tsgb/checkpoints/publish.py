@@ -32,9 +32,10 @@ def publish(
     step: int,
     folder: Path,
     data: Mapping[str, str] | None = None,
+    versions: Mapping[str, str] | None = None,
     keep_last: int | None = None,
 ) -> Manifest:
-    """Commit all files in `folder`; `data` names the digests they were computed from.
+    """Commit all files in `folder`; `data` names the digests they were computed from, `versions` what computed them.
 
     Of the commits of this stage only the last `keep_last`, this one included, are kept (None: all), and those pinned.
     Raises Fenced if another writer acquired the run (nothing is deleted), NoSpace if the files do not fit, and Corrupt,
@@ -54,6 +55,7 @@ def publish(
         parent=seen.head.commit,
         files=describe(folder),
         data=dict(data or {}),
+        versions=dict(versions or {}),
     )
     _upload(store, manifest, folder)
     old = [] if keep_last is None else superseded(seen.head, manifest, keep_last, pinned(store, lease.run))

@@ -14,6 +14,7 @@ from tsgb.cli.tables import comparison, guard_rows
 from tsgb.report.results import read_results
 from tsgb.report.runs import find_run
 from tsgb.settings import load_settings
+from tsgb.worker.interruption import Interruption
 
 app = typer.Typer()
 
@@ -52,10 +53,10 @@ def train_local(
         "run.preset": preset,
     }
     settings = load_settings(config, overrides(set_, flags))
-    from tsgb.worker.local import train_local as work
+    with Interruption().heard() as interruption, progress_of(quiet=json) as (tell, note):
+        from tsgb.worker.local import train_local as work
 
-    with progress_of(quiet=json) as (tell, note):
-        outputs = work(settings, tell=tell, note=note)
+        outputs = work(settings, tell=tell, note=note, interruption=interruption)
     name = settings.run.name
     print_rows(comparison(outputs), as_json=json, title=f"Final exam of run {name}, test split, 95 % intervals")
     _report(settings.storage.root, name, quiet=json)

@@ -45,7 +45,7 @@ class RunRecord(StoredRecord):
     settings: dict[str, Any]
     """Settings as resolved, without secrets."""
     versions: dict[str, str]
-    """Versions of the packages that decide results."""
+    """Versions of the packages that decide results, and the hardware."""
     seeds: dict[str, int]
     """Seeds by purpose."""
 
@@ -149,6 +149,8 @@ class Manifest(StoredRecord):
     """What the commit holds, by path inside its folder."""
     data: Annotated[dict[Name, Digest], CLOSED] = {}
     """Digests of what the state was computed from, by name."""
+    versions: dict[str, str] = {}
+    """Versions of the packages that computed it, and the hardware: under others what follows may have other bits."""
 
     @property
     def commit(self) -> str:

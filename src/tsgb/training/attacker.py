@@ -11,8 +11,9 @@ Shapes: B samples, T tokens, N completion tokens, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -22,7 +23,9 @@ from torch import Tensor
 from tsgb.breakers.representations import LAST, hidden_states, logits, padded
 from tsgb.models.loading import Base, using
 from tsgb.records.base import Record
-from tsgb.training.optimizer import AdapterOptimizer, OptimizerState
+from tsgb.training.optimizer import AdapterOptimizer, OptimizerState, Room
+from tsgb.training.snapshot import Snapshot, Stillness
+from tsgb.training.state import require_rate
 
 Baseline = Literal["leave_one_out", "group_mean"]
 
@@ -86,11 +89,18 @@ class _Weighed:
     advantage: float
 
 
+Batch = tuple[list[_Weighed], Tensor]
+"""Samples of a forward pass, and the log-probabilities under which they were sampled."""
+
+
 class Attacker:
     """Trains an adapter that the base already has, update by update."""
 
     def __init__(self, base: Base, name: str, plan: AttackerPlan) -> None:
         self._base, self._name, self._plan = base, name, plan
+        self.reports: list[AttackReport] = []
+        self.still = Stillness()
+        self._room = Room()
         self._optimizer = AdapterOptimizer(base, name, betas=plan.betas, clip=plan.clip)
 
     def update(self, groups: Sequence[Sequence[Sample]]) -> AttackReport:
@@ -98,32 +108,36 @@ class Attacker:
         learnt = [_weigh(group, self._plan.baseline) for group in groups]
         weighed = [each for group in learnt for each in group]
         tokens = sum(len(each.sample.completion) for each in weighed)
-        norm, sums = 0.0, {"kl": 0.0, "clipped": 0.0}
-        if tokens:
-            batches = [(batch, self._behaviour(batch)) for batch in _micro_batches(weighed, self._plan.micro_tokens)]
-            for _ in range(self._plan.epochs):
-                with using(self._base, self._name):
-                    norm, sums = self._epoch(batches, tokens)
-        rewards = [sample.reward for group in groups for sample in group]
-        return AttackReport(
-            groups=len(groups),
-            skipped=sum(not group for group in learnt),
-            reward=sum(rewards) / max(1, len(rewards)),
-            kl=sums["kl"] / max(1, tokens),
-            clipped=sums["clipped"] / max(1, tokens),
-            gradient_norm=norm,
-            tokens=tokens,
-        )
+        batches = [(batch, self._behaviour(batch)) for batch in _micro_batches(weighed, self._plan.micro_tokens)]
+        with self.still.changing():
+            norm, sums = self._epochs(batches, tokens)
+            self.reports.append(_report(groups, learnt, norm, sums, tokens))
+        return self.reports[-1]
 
     def state(self) -> OptimizerState:
         """A copy of everything that the next update depends on."""
         return self._optimizer.state()
 
     def load(self, state: OptimizerState) -> None:
-        """Go on from a state of this adapter."""
+        """Go on from a state of this adapter; raises `InputError` when it was trained at another learning rate."""
+        if state.steps:
+            require_rate(state, self._plan.learning_rate)
         self._optimizer.load(state)
 
-    def _epoch(self, batches: Sequence[tuple[list[_Weighed], Tensor]], tokens: int) -> tuple[float, dict[str, float]]:
+    def snapshot(self, digest: str) -> Snapshot:
+        """The training as it is now; the next update waits until it has been copied."""
+        copy = partial(self._optimizer.state, self._room)
+        return Snapshot(self.still, copy, self.reports, name=self._name, digest=digest)
+
+    def _epochs(self, batches: Sequence[Batch], tokens: int) -> tuple[float, dict[str, float]]:
+        """The last epoch's gradient norm and sums; without tokens there is nothing to learn from."""
+        norm, sums = 0.0, {"kl": 0.0, "clipped": 0.0}
+        for _ in range(self._plan.epochs if tokens else 0):
+            with using(self._base, self._name):
+                norm, sums = self._epoch(batches, tokens)
+        return norm, sums
+
+    def _epoch(self, batches: Sequence[Batch], tokens: int) -> tuple[float, dict[str, float]]:
         """One optimizer step on all batches: the gradient's norm, and sums over tokens."""
         sums = {"kl": 0.0, "clipped": 0.0}
         for batch, behaviour_N in batches:
@@ -166,6 +180,21 @@ def clipped_objective(difference_N: Tensor, advantages_N: Tensor, clip: float) -
     """PPO's min(r·A, clip(r, 1 ± ε)·A) per token, to be maximised, with r = exp(difference of log-probabilities)."""
     ratio_N = difference_N.exp()
     return torch.minimum(ratio_N * advantages_N, ratio_N.clamp(1 - clip, 1 + clip) * advantages_N)
+
+
+def _report(
+    groups: Sequence[Sequence[Sample]], learnt: Sequence[object], norm: float, sums: Mapping[str, float], tokens: int
+) -> AttackReport:
+    rewards = [sample.reward for group in groups for sample in group]
+    return AttackReport(
+        groups=len(groups),
+        skipped=sum(not group for group in learnt),
+        reward=sum(rewards) / max(1, len(rewards)),
+        kl=sums["kl"] / max(1, tokens),
+        clipped=sums["clipped"] / max(1, tokens),
+        gradient_norm=norm,
+        tokens=tokens,
+    )
 
 
 def _weigh(group: Sequence[Sample], baseline: Baseline) -> list[_Weighed]:

@@ -1,32 +1,33 @@
 """Training the defender's adapter by circuit breakers: step by step, resumable at every step.
 
     with Defender(base, examples, plan) as defender:
-        for report in train(defender, save=publish, every=20): ...
+        for report in train(defender): ...
 
 Promises: from a saved state the training goes on to the same bits, whatever number of processes works on it, and knows
 what every step before has seen.
-Leaves out: storage; `save` gets a folder and does with it what it likes.
+Leaves out: storage; a snapshot may be written to a folder at any step.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from tsgb.breakers.schedule import coefficients, learning_rate
 from tsgb.models.loading import Base
-from tsgb.records.training import Example
+from tsgb.records.training import KINDS, Example
 from tsgb.training.engine import Engine, fresh_adapter
-from tsgb.training.optimizer import AdapterOptimizer, OptimizerState
+from tsgb.training.optimizer import AdapterOptimizer, OptimizerState, Room, require_finite
 from tsgb.training.plan import TrainingPlan, by_stratum, digest
-from tsgb.training.reports import load_reports, save_reports
-from tsgb.training.state import load_state, save_state
+from tsgb.training.reports import load_reports
+from tsgb.training.snapshot import Snapshot, Stillness
+from tsgb.training.state import load_state, require_rate
 from tsgb.training.step import PartGradient
 
 
@@ -71,6 +72,8 @@ class Defender:
         self.plan, self.name = plan, name
         self.digest = digest(plan, strata, base.digest)
         self.reports: list[StepReport] = []
+        self.still = Stillness()
+        self._room = Room()
         self._optimizer = AdapterOptimizer(base, name, betas=plan.betas, clip=plan.clip)
         self._engine = Engine(base, name, plan, strata, processes=processes)
 
@@ -80,15 +83,18 @@ class Defender:
         return self._optimizer.steps
 
     def step(self) -> StepReport:
-        """Take one optimizer step and say what it saw."""
+        """Take one optimizer step and say what it saw; raises `NotFinite` if a loss or the gradient is no number."""
         step, plan = self.steps, self.plan
         parts = self._engine.gradients(step, self._optimizer.vector.detach())
         rate = learning_rate(step, plan.steps, plan.learning_rate)
         gradient = parts[0].gradient
         for part in parts[1:]:
             gradient = gradient + part.gradient
-        norm = self._optimizer.step(gradient, rate)
-        self.reports.append(_report(plan, step, parts, norm, rate))
+        for kind in KINDS:
+            require_finite(sum(part.sums.get(kind, 0.0) for part in parts), f"{kind} loss", step, rate)
+        with self.still.changing():
+            norm = self._optimizer.step(gradient, rate)
+            self.reports.append(_report(plan, step, parts, norm, rate))
         return self.reports[-1]
 
     def state(self) -> OptimizerState:
@@ -96,13 +102,22 @@ class Defender:
         return self._optimizer.state()
 
     def load(self, state: OptimizerState) -> None:
-        """Go on from a state of this training, which does not hold the reports of its steps."""
+        """Go on from a state of this training, which does not hold the reports of its steps.
+
+        Raises `InputError` when its learning rate is not the one that its last step had.
+        """
+        if state.steps:
+            require_rate(state, learning_rate(state.steps - 1, self.plan.steps, self.plan.learning_rate))
         self._optimizer.load(state)
+
+    def snapshot(self) -> Snapshot:
+        """The training as it is now; the next step waits until it has been copied."""
+        copy = partial(self._optimizer.state, self._room)
+        return Snapshot(self.still, copy, self.reports, name=self.name, digest=self.digest)
 
     def save(self, folder: Path) -> None:
         """Write reports and state to a folder, as `training.reports` and `training.state` lay them out."""
-        save_reports(self.reports, folder, name=self.name)
-        save_state(self.state(), folder, name=self.name, digest=self.digest)
+        self.snapshot().save(folder)
 
     def restore(self, folder: Path) -> None:
         """Go on from a saved state; raises `InputError` when it belongs to another plan, base or example set."""
@@ -123,17 +138,10 @@ class Defender:
         self.close()
 
 
-def train(
-    defender: Defender, *, save: Callable[[int, Path], None] | None = None, every: int = 20
-) -> Iterator[StepReport]:
-    """The steps that are left; `save(step, folder)` is called after every `every`-th and the last, folder in hand."""
+def train(defender: Defender) -> Iterator[StepReport]:
+    """The steps that are left."""
     while defender.steps < defender.plan.steps:
-        report = defender.step()
-        if save is not None and (report.step % every == 0 or report.step == report.total):
-            with TemporaryDirectory() as folder:
-                defender.save(Path(folder))
-                save(report.step, Path(folder))
-        yield report
+        yield defender.step()
 
 
 def rerouting_started(cosine: float) -> bool:

@@ -7,11 +7,12 @@ round differently when the vector is cut.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 import torch
 from torch import Tensor, nn
 
-from tsgb.errors import ModelError
+from tsgb.errors import NotFinite
 from tsgb.models.loading import Base
 from tsgb.training.vector import AdapterVector
 
@@ -38,6 +39,19 @@ class OptimizerState:
     """Seed of the random numbers that a step draws (`training.rng`)."""
 
 
+class Room:
+    """Memory on the host for one state, used again and again."""
+
+    def __init__(self) -> None:
+        self._vectors: dict[str, Tensor] = {}
+
+    def keep(self, what: str, vector: Tensor) -> Tensor:
+        """A copy of a vector, in the place of the one kept before it under that name."""
+        if what not in self._vectors:
+            self._vectors[what] = torch.empty_like(vector)
+        return self._vectors[what].copy_(vector)
+
+
 class AdapterOptimizer:
     """Owns the fp32 values of one adapter; the model's copy is written after every step."""
 
@@ -58,7 +72,7 @@ class AdapterOptimizer:
         self.steps, self.seed = 0, seed
 
     def step(self, gradient: Tensor, learning_rate: float | None = None) -> float:
-        """Clip the gradient, take a step, return the norm before clipping; raises `ModelError` if it is not finite.
+        """Clip the gradient, take a step, return the norm before clipping; raises `NotFinite` if that is no number.
 
         Without a learning rate the one last set holds.
         """
@@ -66,22 +80,24 @@ class AdapterOptimizer:
         rate = group["lr"] if learning_rate is None else learning_rate
         self.vector.grad = gradient
         norm = float(nn.utils.clip_grad_norm_([self.vector], self._clip))
-        require_finite(norm, self.steps, rate)
+        require_finite(norm, "gradient", self.steps, rate)
         group["lr"] = rate
         self._adamw.step()
+        require_finite(float(self.vector.detach().sum()), "adapter", self.steps, rate)
         self.steps += 1
         self.adapter.write(self.vector.detach())
         return norm
 
-    def state(self) -> OptimizerState:
-        """A copy of everything the next step depends on."""
+    def state(self, room: Room | None = None) -> OptimizerState:
+        """A copy of everything the next step depends on; in `room` it lasts until the next copy there."""
+        room = room or Room()
         zeros = torch.zeros_like(self.vector)
         moments = self._adamw.state.get(self.vector, {"exp_avg": zeros, "exp_avg_sq": zeros, "step": 0})
         return OptimizerState(
             steps=self.steps,
-            adapter=self.adapter.named(self.vector.detach()),
-            exp_avg=self.adapter.named(moments["exp_avg"]),
-            exp_avg_sq=self.adapter.named(moments["exp_avg_sq"]),
+            adapter=self.adapter.named(room.keep("adapter", self.vector.detach())),
+            exp_avg=self.adapter.named(room.keep("exp_avg", moments["exp_avg"])),
+            exp_avg_sq=self.adapter.named(room.keep("exp_avg_sq", moments["exp_avg_sq"])),
             adam_steps=int(moments["step"]),
             learning_rate=self._adamw.param_groups[0]["lr"],
             seed=self.seed,
@@ -106,10 +122,10 @@ def adamw(parameters: list[nn.Parameter], betas: tuple[float, float]) -> torch.o
     return torch.optim.AdamW(parameters, betas=betas, weight_decay=0.0, foreach=False, fused=False)
 
 
-def require_finite(norm: float, step: int, learning_rate: float) -> None:
-    """Raise `ModelError` for a gradient whose norm is no number, before it hurts the adapter."""
-    if not torch.isfinite(torch.tensor(norm)):
-        raise ModelError(
-            f"The gradient of step {step} is {norm}: lower the learning rate, now {learning_rate:.2g}, "
+def require_finite(value: float, what: str, step: int, learning_rate: float) -> None:
+    """Raise `NotFinite` when what stands for a loss, a gradient or an adapter is no number."""
+    if not isfinite(value):
+        raise NotFinite(
+            f"The {what} of step {step} is {value}: lower the learning rate, now {learning_rate:.2g}, "
             "and go on from the last checkpoint."
         )

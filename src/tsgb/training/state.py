@@ -73,6 +73,15 @@ def load_state(folder: Path, *, name: str, digest: str) -> OptimizerState:
     return state
 
 
+def require_rate(state: OptimizerState, rate: float) -> None:
+    """Refuse a state whose learning rate is another than its last step should have had: it was not saved with it."""
+    if state.learning_rate != rate:
+        raise InputError(
+            f"The state after step {state.steps} has learning rate {state.learning_rate!r} but its last step should "
+            f"have had {rate!r}: restore an earlier checkpoint, or the settings it was made with."
+        )
+
+
 def load_weights(base: Base, name: str, file: Path) -> None:
     """Give an adapter that the base has the weights of a saved state; raises `InputError` when they are not whole."""
     try:

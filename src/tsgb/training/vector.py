@@ -42,9 +42,9 @@ class AdapterVector:
         return torch.cat(pieces)
 
     def named(self, vector: Tensor) -> dict[str, Tensor]:
-        """A vector as tensors by PEFT's names; they do not share its memory."""
+        """A vector as tensors by PEFT's names; they share its memory."""
         pieces = zip(self._parameters.items(), torch.split(vector, self._sizes), strict=True)
-        return {name: values.view_as(parameter).clone() for (name, parameter), values in pieces}
+        return {name: values.view_as(parameter) for (name, parameter), values in pieces}
 
     def flat(self, tensors: Mapping[str, Tensor]) -> Tensor:
         """The inverse of `named`; raises `InputError` when names or shapes are those of another adapter."""

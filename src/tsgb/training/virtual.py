@@ -3,7 +3,7 @@
     def program(world, ...):
         with ElasticDefender(base, examples, plan, world=world, zero=Zero(stage=2)) as defender:
             defender.restore(folder)
-            for report in train(defender, save=publish): ...
+            for report in train(defender): ...
 
 Promises: in the exact mode every step has the bits of the one-process `Defender`, whatever the world: a part's gradient
 is a function of adapter, step and part, parts are added in their order, and dropout draws by place, not by history.

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from tsgb.assets import asset
 from tsgb.errors import SettingsError
 from tsgb.models.loading import Base
-from tsgb.training.optimizer import AdapterOptimizer, OptimizerState, adamw, require_finite
+from tsgb.training.optimizer import AdapterOptimizer, OptimizerState, Room, adamw, require_finite
 from tsgb.training.world import World
 from tsgb.training.zero_door import deepspeed, init_communication
 from tsgb.training.zero_state import pieces
@@ -63,19 +63,19 @@ class ZeroOptimizer(AdapterOptimizer):
         self.load(fresh)
 
     def step(self, gradient: Tensor, learning_rate: float | None = None) -> float:
-        """Take a step, return the gradient's norm before clipping; raises `ModelError` if it is not finite.
+        """Take a step, return the gradient's norm before clipping; raises `NotFinite` if that is no number.
 
         `gradient` is that of the whole step in the exact mode, and of this rank's parts in the plain one.
         """
         rate = self._pieces.learning_rate if learning_rate is None else learning_rate
         norm = self._exact(gradient, rate) if self._zero.exact else self._plain(gradient, rate)
-        require_finite(norm, self.steps, rate)
+        require_finite(norm, "gradient", self.steps, rate)
         self.steps += 1
         self._refresh()
         return norm
 
-    def state(self) -> OptimizerState:
-        """A copy of everything the next step depends on, whole on every rank."""
+    def state(self, room: Room | None = None) -> OptimizerState:
+        """A copy of everything the next step depends on, whole on every rank; gathered anew, so in no room."""
         return OptimizerState(
             steps=self.steps,
             adapter=self._named(self._pieces.masters()),
@@ -103,7 +103,7 @@ class ZeroOptimizer(AdapterOptimizer):
         """Clip the step's gradient as `AdapterOptimizer` does, and have it stepped on as it is."""
         self.vector.grad = gradient
         norm = float(nn.utils.clip_grad_norm_([self.vector], self._clip))
-        require_finite(norm, self.steps, rate)
+        require_finite(norm, "gradient", self.steps, rate)
         whole = self._cut(gradient)
         self._engine.backward(self._engine([torch.zeros_like(each) for each in whole]))
         self._pieces.write_gradients(whole)

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from tsgb.checkpoints import latest, publish, put_blob, resume, retain
+from tsgb.checkpoints import latest, put_blob, resume
 from tsgb.environments.registry import environment
 from tsgb.guards.bundle import Guards, save_guards
 from tsgb.guards.fit import fit_guards
@@ -28,6 +28,7 @@ from tsgb.training.plan import TrainingPlan
 from tsgb.training.reports import dump_reports
 from tsgb.training.state import load_weights
 from tsgb.worker.collect import attempts_of
+from tsgb.worker.commits import Commits, going_back_once
 from tsgb.worker.run import Note, Run
 
 GUARD = "guard"
@@ -35,19 +36,25 @@ GUARD = "guard"
 
 def train(run: Run, n: int) -> dict[str, Any]:
     """Train this round's defender from the sets; goes on from the newest commit."""
+    reports = going_back_once(run, n, "train", lambda: _train(run, n))
+    manifest = latest(run.store, run.name, n, "train").manifest
+    assert manifest is not None
+    return {"commit": manifest.commit, "steps": manifest.step, "reports": reports}
+
+
+def _train(run: Run, n: int) -> str:
+    """All steps that are left; the digest of what each step of the training saw."""
     examples = run.examples(run.outputs(n, "sets")["examples"])
     plan = possible_plan(training_plan(run), examples, run.note)
     with Defender(run.players.base, examples, plan, name=GUARD, processes=run.settings.run.processes) as defender:
         _restore(run, n, defender)
-        every = run.settings.run.steps_between_checkpoints
-        for step in train_steps(defender, save=lambda at, folder: _commit(run, n, at, folder), every=every):
-            run.tell("training", step.step, step.total)
-            if step.warning:
-                run.note(step.warning)
-        reports = put_blob(run.store, run.name, dump_reports(defender.reports))
-    manifest = latest(run.store, run.name, n, "train").manifest
-    assert manifest is not None
-    return {"commit": manifest.commit, "steps": manifest.step, "reports": reports}
+        with Commits(run, n, "train", plan.steps) as commits, run.interruption.deferred():
+            for step in train_steps(defender):
+                run.tell("training", step.step, step.total)
+                if step.warning:
+                    run.note(step.warning)
+                commits.after(step.step, defender.snapshot)
+        return put_blob(run.store, run.name, dump_reports(defender.reports))
 
 
 def possible_plan(plan: TrainingPlan, examples: Sequence[Example], note: Note) -> TrainingPlan:
@@ -106,11 +113,6 @@ def _restore(run: Run, n: int, defender: Defender) -> None:
             defender.restore(Path(folder))
 
 
-def _commit(run: Run, n: int, step: int, folder: Path) -> None:
-    publish(run.store, run.lease, round_number=n, stage="train", step=step, folder=folder)
-    retain(run.store, run.lease, keep_last=2)
-
-
 def guards(run: Run, n: int) -> dict[str, Any]:
     """Fit guards on the new hidden states, and publish adapter and guards as one bundle."""
     commit = run.outputs(n, "train")["commit"]
@@ -133,7 +135,7 @@ def _publish_bundle(run: Run, n: int, trained: Path) -> Manifest:
             run.note(
                 "No attack has succeeded so far, and guards learn from successes: the bundle is the adapter alone."
             )
-        return publish(run.store, run.lease, round_number=n, stage="guards", step=0, folder=Path(folder))
+        return run.publish(n, "guards", 0, Path(folder))
 
 
 def _fitted(run: Run, harmful: Sequence[Trajectory]) -> Guards:

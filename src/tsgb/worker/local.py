@@ -7,10 +7,9 @@ been.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
@@ -20,7 +19,7 @@ from safetensors import SafetensorError
 
 from tsgb import surrogate
 from tsgb.breakers.representations import hidden_states
-from tsgb.checkpoints import acquire, open_run
+from tsgb.checkpoints import acquire, open_run, resume_point
 from tsgb.checkpoints.lease import this_host
 from tsgb.environments.registry import environment
 from tsgb.errors import NoSpace
@@ -30,7 +29,9 @@ from tsgb.records.dialogue import Message, ToolCall
 from tsgb.records.run import SCHEMA, RunRecord
 from tsgb.rollouts.players import Players, Stage
 from tsgb.settings import Secrets, Settings
-from tsgb.storage import open_store
+from tsgb.storage import Store, open_store
+from tsgb.worker.interruption import Interruption
+from tsgb.worker.machine import downgraded, fingerprint
 from tsgb.worker.round import run_rounds
 from tsgb.worker.run import Note, Run, Tell
 
@@ -42,14 +43,16 @@ _NOT_RESULTS = {
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 
 
-def train_local(settings: Settings, *, tell: Tell, note: Note) -> dict[str, Any]:
+def train_local(
+    settings: Settings, *, tell: Tell, note: Note, interruption: Interruption | None = None
+) -> dict[str, Any]:
     """Start a run or go on with it, to its end; returns the final exam's record."""
-    with opened(settings, tell=tell, note=note) as run:
+    with opened(settings, tell=tell, note=note, interruption=interruption) as run:
         return run_rounds(run)
 
 
 @contextmanager
-def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
+def opened(settings: Settings, *, tell: Tell, note: Note, interruption: Interruption | None = None) -> Iterator[Run]:
     """The run of these settings, this process its only writer; raises ModelError before anything of it is stored."""
     store, name = open_store(settings.storage.root, settings.storage, Secrets()), settings.run.name
     with (
@@ -58,9 +61,20 @@ def opened(settings: Settings, *, tell: Tell, note: Note) -> Iterator[Run]:
         Players(stage_of(settings), processes=settings.run.processes, tell=partial(tell, "playing")) as players,
     ):
         require_usable(players.base, settings)
-        open_run(store, run_record(settings, players.base.digest))
+        now = run_record(settings, players.base.digest)
+        started = open_run(store, now)
         lease = acquire(store, name, this_host(), granted_epoch=settings.run.granted_epoch)
-        yield Run(name, settings, store, lease, players, Path(scratch), tell, note)
+        _say_where_it_was_computed(store, started, now.versions, note)
+        heard = interruption or Interruption()
+        yield Run(name, settings, store, lease, players, Path(scratch), tell, note, heard, now.versions)
+
+
+def _say_where_it_was_computed(store: Store, started: RunRecord, now: Mapping[str, str], note: Note) -> None:
+    """Take the promise of equal bits back, in a sentence, where the newest commit or the run's start was elsewhere."""
+    newest = resume_point(store, started.run).manifest
+    what, before = (newest.commit, newest.versions) if newest else ("what there is of this run", started.versions)
+    if sentence := downgraded(what, before, now):
+        note(sentence)
 
 
 def require_usable(base: Base, settings: Settings) -> None:
@@ -90,9 +104,8 @@ def run_record(settings: Settings, model: str) -> RunRecord:
     """What the run was started with, less what changes no result; `model` is the digest of the base's weights."""
     kept = settings.model_dump(mode="json", exclude=_NOT_RESULTS)  # type: ignore[arg-type]
     kept["model"]["digest"] = model
-    versions = {name: version(name) for name in ("tsgb", "tokenizers", "torch", "transformers", "peft", "safetensors")}
     return RunRecord(
-        schema=SCHEMA, run=settings.run.name, settings=kept, versions=versions, seeds={"run": settings.run.seed}
+        schema=SCHEMA, run=settings.run.name, settings=kept, versions=fingerprint(), seeds={"run": settings.run.seed}
     )
 
 

@@ -1,4 +1,4 @@
-"""The attacker's policy across interruptions: every GRPO iteration is a stored part and a commit.
+"""The attacker's policy across interruptions: every GRPO iteration is a stored part, and then a commit.
 
 A commit also holds what every update of its round saw (`training.reports`).
 """
@@ -9,13 +9,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tsgb.checkpoints import fetch, publish, resume
+from tsgb.checkpoints import fetch, resume
 from tsgb.models.loading import add_adapter, find_blocks
 from tsgb.records.dialogue import Trajectory
 from tsgb.rollouts.players import Target
 from tsgb.training.attacker import Attacker, AttackerPlan, AttackReport
-from tsgb.training.reports import load_reports, save_reports
-from tsgb.training.state import load_state, save_state
+from tsgb.training.reports import load_reports
+from tsgb.training.state import load_state
+from tsgb.worker.commits import Commits, going_back_once
 from tsgb.worker.run import Run
 from tsgb.worker.search import Budget, policy_search
 
@@ -29,17 +30,23 @@ def learn(
 
     The reward is averaged over the defender and the base, so that there is something to learn when the defender holds.
     """
-    attacker = fresh_attacker(run)
-    commit, reports = _restore(run, n, attacker)
-    done = len(reports)
     targets = [target] if target.folder is None else [target, Target()]
-    search = policy_search(run.players, targets, attacker, NAME, budget, seed=run.seed(n, "policy"), first=done)
-    for number, iteration in enumerate(search, done):
-        run.shard(n, "attack", first_shard + number, lambda iteration=iteration: iteration.trajectories)  # type: ignore[misc]
-        reports.append(iteration.report)
-        commit = _publish(run, n, attacker, reports)
-        run.tell("attacker learns", number + 1, budget.iterations)
+    commit = going_back_once(run, n, "attack", lambda: _learn(run, n, first_shard, targets, budget))
     return [run.shard(n, "attack", first_shard + number, list) for number in range(budget.iterations)], commit
+
+
+def _learn(run: Run, n: int, first_shard: int, targets: Sequence[Target], budget: Budget) -> str | None:
+    """All iterations that are left; the commit at which the policy stands after them."""
+    attacker = fresh_attacker(run)
+    commit = _restore(run, n, attacker)
+    done = len(attacker.reports)
+    search = policy_search(run.players, targets, attacker, NAME, budget, seed=run.seed(n, "policy"), first=done)
+    with Commits(run, n, "attack", budget.iterations) as commits:
+        for number, iteration in enumerate(search, done):
+            run.shard(n, "attack", first_shard + number, lambda iteration=iteration: iteration.trajectories)  # type: ignore[misc]
+            commits.after(number + 1, lambda: attacker.snapshot(run.players.base.digest))
+            run.tell("attacker learns", number + 1, budget.iterations)
+    return commits.newest.commit if commits.newest else commit
 
 
 def fresh_attacker(run: Run) -> Attacker:
@@ -50,7 +57,7 @@ def fresh_attacker(run: Run) -> Attacker:
     return Attacker(base, NAME, AttackerPlan(learning_rate=settings.learning_rate, clip=1.0))
 
 
-def _restore(run: Run, n: int, attacker: Attacker) -> tuple[str | None, list[AttackReport]]:
+def _restore(run: Run, n: int, attacker: Attacker) -> str | None:
     """Go on from this round's newest commit with its reports, or else from where the last round left the policy."""
     with TemporaryDirectory() as folder:
         resumed = resume(run.store, run.name, n, "attack", Path(folder)).manifest
@@ -59,13 +66,6 @@ def _restore(run: Run, n: int, attacker: Attacker) -> tuple[str | None, list[Att
             fetch(run.store, run.name, commit, Path(folder))
         if commit:
             attacker.load(load_state(Path(folder), name=NAME, digest=run.players.base.digest))
-        reports = load_reports(AttackReport, Path(folder), name=NAME, steps=resumed.step) if resumed else []
-    return commit, reports
-
-
-def _publish(run: Run, n: int, attacker: Attacker, reports: Sequence[AttackReport]) -> str:
-    with TemporaryDirectory() as folder:
-        save_reports(reports, Path(folder), name=NAME)
-        save_state(attacker.state(), Path(folder), name=NAME, digest=run.players.base.digest)
-        manifest = publish(run.store, run.lease, round_number=n, stage="attack", step=len(reports), folder=Path(folder))
-    return manifest.commit
+        if resumed:
+            attacker.reports = load_reports(AttackReport, Path(folder), name=NAME, steps=resumed.step)
+    return commit

@@ -11,16 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from tsgb.breakers.examples import dump_examples, load_examples
-from tsgb.checkpoints import Journal, fetch, get_blob, put_blob
+from tsgb.checkpoints import Journal, fetch, get_blob, publish, put_blob
 from tsgb.checkpoints.accepted import accepted_bundle
 from tsgb.checkpoints.layout import position
 from tsgb.records.dialogue import Scenario, Trajectory
-from tsgb.records.run import Lease
+from tsgb.records.run import Lease, Manifest
 from tsgb.records.training import Example
 from tsgb.rollouts.play import require_finished
 from tsgb.rollouts.players import BASE, Players, Target
 from tsgb.settings import Settings
 from tsgb.storage import Store
+from tsgb.worker.interruption import Interruption
+from tsgb.worker.machine import fingerprint
 
 Tell = Callable[[str, int, int], None]
 """Says how far a piece of work is: what, how much of it, out of how much."""
@@ -40,6 +42,8 @@ class Run:
     scratch: Path
     tell: Tell = lambda what, done, total: None
     note: Note = lambda sentence: None
+    interruption: Interruption = field(default_factory=Interruption)
+    versions: dict[str, str] = field(default_factory=fingerprint)
     journal: Journal = field(init=False)
 
     def __post_init__(self) -> None:
@@ -72,6 +76,19 @@ class Run:
     def accepted_bundle(self, rounds: int) -> str | None:
         """The newest bundle that the gates of the first `rounds` rounds accepted, if there is one."""
         return accepted_bundle(self.journal, rounds)
+
+    def publish(self, n: int, stage: str, step: int, folder: Path, *, keep_last: int | None = None) -> Manifest:
+        """Commit a folder's files as a step of a stage, of whose commits `keep_last` are kept (None: all)."""
+        return publish(
+            self.store,
+            self.lease,
+            round_number=n,
+            stage=stage,
+            step=step,
+            folder=folder,
+            versions=self.versions,
+            keep_last=keep_last,
+        )
 
     def keep_examples(self, examples: Sequence[Example]) -> str:
         """Store a set and return its digest."""
