@@ -122,13 +122,13 @@ class Watched:
 
     def _look(self, session: int) -> None:
         memory = 0
-        for pid, fields in _members(session):
+        for pid, fields in members(session):
             self._cpu[pid] = (int(fields[11]) + int(fields[12])) / TICKS_PER_SECOND
             memory += int(fields[21]) * PAGE_BYTES
         self.samples.append(Sample(time.time(), sum(self._cpu.values()), memory))
 
 
-def _members(session: int) -> Iterator[tuple[int, list[str]]]:
+def members(session: int) -> Iterator[tuple[int, list[str]]]:
     """The living processes of a session with the fields of proc(5)'s stat from the third on."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -224,7 +224,7 @@ def step(arguments: argparse.Namespace) -> Rows:
     """A training step of the default size by one process, and the time that its matrix products alone would take."""
     torch.set_num_threads(1)
     base = load_base(surrogate.shipped())
-    with Defender(base, list(_examples(base)), _plan(arguments.steps + 2)) as defender:
+    with Defender(base, list(expert_examples(base)), default_plan(arguments.steps + 2)) as defender:
         defender.step()
         rows: Rows = [_timed("training step", defender.step, arguments.steps)]
         with FlopCounterMode(display=False) as counter:
@@ -235,7 +235,7 @@ def step(arguments: argparse.Namespace) -> Rows:
     return [*rows, _ratio("a step takes, against its floor", rows[0], rows[1])]
 
 
-def _plan(steps: int) -> TrainingPlan:
+def default_plan(steps: int) -> TrainingPlan:
     """The default settings' sizes."""
     breaker = BreakerSettings()
     return TrainingPlan(
@@ -251,7 +251,7 @@ def _plan(steps: int) -> TrainingPlan:
     )
 
 
-def _examples(base: Base) -> Iterator[Example]:
+def expert_examples(base: Base) -> Iterator[Example]:
     """Examples of every kind from experts' dialogues, as long as those of a run."""
     tools = environment("office").tools
     for seed in range(100):

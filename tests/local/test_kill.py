@@ -1,62 +1,56 @@
-"""kill -9 at any moment and the same command again: the run ends with the bytes of one that was never killed."""
+"""Killed at any moment and started again, a run ends with the bytes of one that was never killed."""
 
 from __future__ import annotations
 
 import json
-import re
+import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 from typing import Any
 
+from tsgb.checkpoints import resume_point
+from tsgb.cli.main import INTERRUPTED
+from tsgb.storage import LocalStore
+
 KILLS = 10
-COMMIT = re.compile(rb"e\d+/(r\d+-[a-z]+-s\d+)-[0-9a-f]{8}")
-"""A commit's name: its epoch counts the writers, its end is random; what is between says what it holds."""
+PROGRAM = Path(__file__).parents[2] / "benchmarks/kills.py"
+"""Its long form kills a hundred times; `--help` says where."""
+MOMENTS = (
+    "after the record of a stage",
+    "while a defender's gradient is computed",
+    "after an attacker's update",
+    "between tensor files",
+    "between a commit's files",
+    "between manifest and head",
+    "after the head has moved",
+    "while old commits are deleted",
+    "any time",
+)
 
 
-def contents(storage: Path) -> dict[str, bytes]:
-    """All that a run has recorded, played and published, by name; commits that records name without their writer."""
-    run = storage / "runs/tiny"
-    recorded = {path.relative_to(run).as_posix(): path.read_bytes() for path in (run / "rounds").rglob("[!.]*.json")}
-    played = {path.name: path.read_bytes() for path in (run / "data/blobs").glob("[!.]*")}
-    return {name: COMMIT.sub(rb"\1", data) for name, data in recorded.items()} | played | published(run)
+def test_a_run_killed_ten_times_ends_as_one_that_never_was() -> None:
+    command = [sys.executable, PROGRAM, "--kills", str(KILLS), "--json", "--only", *MOMENTS]
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"COLUMNS": "300"})
+    assert ran.returncode == 0, ran.stderr
+    *by_moment, total = json.loads(ran.stdout)
+    assert (total["times"], total["differ"]) == (KILLS, 0)
+    assert len(by_moment) > KILLS / 2, "the kills were not spread over the moments"
 
 
-def published(run: Path) -> dict[str, bytes]:
-    """The files of every bundle and attacker that a stage names."""
-    files = {}
-    for record in [*run.glob("rounds/*/guards.json"), *run.glob("rounds/*/attack.json")]:
-        folder = run / "commits" / json.loads(record.read_bytes())["outputs"]["commit"]
-        for path in folder.glob("[!.]*"):
-            if path.name != "manifest.json":
-                files[f"{folder.name.rpartition('-')[0]}/{path.name}"] = path.read_bytes()
-    return files
-
-
-def test_a_run_killed_ten_times_ends_as_one_that_never_was(
-    start_tiny: Callable[..., Any],
-    wait_for: Callable[..., None],
-    records: Callable[[Path], list[str]],
-    tmp_path: Path,
-) -> None:
-    code, _, err = start_tiny(tmp_path / "whole", processes=1).end()
-    assert code == 0, err
-    whole, random, killed_at = contents(tmp_path / "whole"), Random(0), []
-    for moment in sorted(random.sample(range(len(records(tmp_path / "whole"))), KILLS)):
-        job = start_tiny(tmp_path / "killed", processes=2)
-        wait_for(job, tmp_path / "killed", moment)
-        time.sleep(random.uniform(0, 0.5))
-        killed_at.append(len(records(tmp_path / "killed")))
-        job.signal(signal.SIGKILL, group=random.random() < 0.5)
-        assert job.end()[0] == -signal.SIGKILL
-        assert job.is_gone()
-    assert len(set(killed_at)) > KILLS / 2, "the kills were not spread over the run"
-    job = start_tiny(tmp_path / "killed", processes=2)
+def test_a_signal_to_the_whole_job_commits_the_step_under_way(start_tiny: Callable[..., Any], tmp_path: Path) -> None:
+    job = start_tiny(tmp_path, processes=2, changes={"breaker.steps": 1000})
+    commits = tmp_path / "runs/tiny/commits"
+    while job.process.poll() is None and not list(commits.glob("e*/r0-train-s*/manifest.json")):
+        time.sleep(0.01)
+    job.signal(signal.SIGTERM, group=True)
     code, _, err = job.end()
-    assert code == 0, err
+    assert (code, err.splitlines()[-1]) == (143, INTERRUPTED)
     assert job.is_gone()
-    resumed = contents(tmp_path / "killed")
-    assert any(name.endswith("r1-guards-s0/adapter_model.safetensors") for name in whole)
-    assert [name for name in sorted(whole.keys() | resumed.keys()) if whole.get(name) != resumed.get(name)] == []
+    newest = resume_point(LocalStore(tmp_path), "tiny").manifest
+    assert newest is not None
+    assert (newest.stage, newest.epoch) == ("train", 1)
+    assert newest.step == max(int(path.name.split("-s")[1].split("-")[0]) for path in commits.glob("e1/r0-train-*"))

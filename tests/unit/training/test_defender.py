@@ -94,32 +94,6 @@ def test_reports_of_other_steps_than_the_states_are_refused(
             defender.restore(tmp_path)
 
 
-@pytest.mark.parametrize("lost", ["step", "exp_avg", "exp_avg_sq"])
-def test_every_saved_part_of_the_state_matters(
-    lost: str, base: Base, examples: Examples, plan: TrainingPlan, straight: dict[str, torch.Tensor]
-) -> None:
-    with Defender(base, examples, plan) as defender:
-        for _ in range(5):
-            defender.step()
-        state = defender.state()
-        changed = {"steps": 4} if lost == "step" else {lost: {k: v * 0 for k, v in getattr(state, lost).items()}}
-        defender.load(type(state)(**(vars(state) | changed)))
-        list(train(defender))
-        assert not equal(defender.state().adapter, straight)
-
-
-def test_saving_is_offered_every_few_steps_and_at_the_end(base: Base, examples: Examples, plan: TrainingPlan) -> None:
-    saved: list[tuple[int, list[str]]] = []
-
-    def save(step: int, folder: Path) -> None:
-        saved.append((step, sorted(file.name for file in folder.iterdir())))
-
-    with Defender(base, examples, plan) as defender:
-        assert len(list(train(defender, save=save, every=5))) == plan.steps
-    files = ["guard.safetensors", "optim_guard.safetensors", "reports_guard.jsonl", "trainer_state.json"]
-    assert saved == [(5, files), (10, files), (12, files)]
-
-
 def test_a_saved_guard_is_an_adapter_as_peft_stores_it(
     base: Base, examples: Examples, plan: TrainingPlan, tmp_path: Path
 ) -> None:
