@@ -1,8 +1,9 @@
 """What a training learns from: token sequences, and the tokens each loss looks at.
 
-Promises: a breaker's mask covers only what the assistant wrote itself, from where it leaves the honest answer on, so
-that the header and the shared beginning stay free for the honest call; the masks of a twin and of its reference lie on
-equal tokens. An example is named by its content, and the same examples always make the same bytes.
+Promises: unless another extent is asked for, a breaker's mask covers only what the assistant wrote itself, from where
+it leaves the honest answer on, so that the header and the shared beginning stay free for the honest call; the masks of
+a twin and of its reference lie on equal tokens. A mask without any token is refused. An example is named by its
+content, and the same examples always make the same bytes.
 Leaves out: which trajectories to take, and how often an example is drawn (`training.plan`).
 """
 
@@ -11,15 +12,16 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
-from itertools import takewhile
 
 from pydantic import ValidationError
 from transformers import PreTrainedTokenizerBase
 
+from tsgb.breakers.masks import assistant_mask, attack_marks, deviation_mask, marked_mask, mask_of
 from tsgb.errors import InputError
-from tsgb.models.rendering import Encoded, Tools, encode
+from tsgb.models.rendering import Tools, encode
 from tsgb.records.base import first_problem
-from tsgb.records.dialogue import Message, ToolCall, Trajectory
+from tsgb.records.dialogue import Mark, Message, ToolCall, Trajectory
+from tsgb.records.recipe import Extent
 from tsgb.records.training import Example, Kind
 
 
@@ -30,24 +32,36 @@ def breaker_example(
     honest: Sequence[Message] | None,
     *,
     stratum: str = "breaker/found",
+    extent: Extent = "deviation",
 ) -> Example | None:
-    """The dialogue up to the attacker's goal call, masked from the first token that the honest answer does not share.
+    """The dialogue up to the attacker's goal call, masked as far as `extent` says; None when no message carries it.
 
-    `honest` is what was answered in the same scenario without the attack; without it the whole body is masked. What
-    follows a forced prefill is masked in any case. None when no message carries the goal call.
+    * `deviation`: that call from the first token that the honest answer does not share. `honest` is what was answered
+      in the same scenario without the attack; without it the whole body is masked. What follows a forced prefill is
+      masked in any case.
+    * `completion`: the body of every assistant's turn so far.
+    * `sequence`: every token.
+    * `spans`: what the trajectory marks; without marks the attack's own words, or that call if no message says them.
     """
     turn = _goal_turn(trajectory, honest or ())
     if turn is None:
         return None
     scenario = trajectory.scenario
     before = (*scenario.messages, *trajectory.messages[:turn])
-    encoded = encode(tokenizer, (*before, trajectory.messages[turn]), tools)
-    shared = _shared_tokens(tokenizer, tools, before, encoded, honest[turn] if honest and turn < len(honest) else None)
-    if scenario.prefill and turn == 0:
-        shared = min(shared, len(tokenizer(scenario.prefill, add_special_tokens=False)["input_ids"]))
-    span = encoded.spans[-1]
-    mask = _mask(encoded.ids, range(span.body_start + shared, span.end))
-    return _named(scenario.id, "breaker", stratum, encoded.ids[: span.end], mask[: span.end])
+    dialogue = (*before, trajectory.messages[turn])
+    encoded = encode(tokenizer, dialogue, tools)
+    end = encoded.spans[-1].end
+    if extent == "deviation":
+        prefill = scenario.prefill if turn == 0 else ""
+        mask = deviation_mask(tokenizer, tools, dialogue, encoded, honest[turn : turn + 1] if honest else (), prefill)
+    elif extent == "completion":
+        mask = assistant_mask(encoded)
+    elif extent == "sequence":
+        mask = mask_of(encoded, range(end))
+    else:
+        marks = trajectory.marks or attack_marks(trajectory, before)
+        mask = marked_mask(tokenizer, tools, dialogue, encoded, marks)
+    return _named(scenario.id, "breaker", stratum, encoded.ids[:end], mask[:end])
 
 
 def twin_example(
@@ -69,7 +83,7 @@ def twin_example(
         return None
     hybrid = (*attacked_messages[: parting + 1], *clean_messages[parting + 1 :])
     hardened, reference = encode(tokenizer, hybrid, tools), encode(tokenizer, clean_messages, tools)
-    mask, reference_mask = _assistant_mask(hardened, parting), _assistant_mask(reference, parting)
+    mask, reference_mask = assistant_mask(hardened, parting), assistant_mask(reference, parting)
     if not any(mask) or _selected(hardened.ids, mask) != _selected(reference.ids, reference_mask):
         return None
     return _named(attacked.scenario.id, "twin", stratum, hardened.ids, mask, reference.ids, reference_mask)
@@ -85,8 +99,20 @@ def retain_example(
 ) -> Example:
     """A dialogue whose representations stay as they are, at every token or only at the assistant's own."""
     encoded = encode(tokenizer, _dialogue(trajectory), tools)
-    mask = _assistant_mask(encoded, -1) if assistant_only else (True,) * len(encoded.ids)
+    mask = assistant_mask(encoded) if assistant_only else (True,) * len(encoded.ids)
     return _named(trajectory.scenario.id, "retain", stratum, encoded.ids, mask)
+
+
+def boundary_example(
+    tokenizer: PreTrainedTokenizerBase, tools: Tools, trajectory: Trajectory, *, stratum: str = "boundary/harmless"
+) -> Example:
+    """A borderline request alone, masked where it is said, beside the dialogue in which it was answered well."""
+    asked, answered = trajectory.scenario.messages, encode(tokenizer, _dialogue(trajectory), tools)
+    encoded = encode(tokenizer, asked, tools)
+    request = Mark(message=len(asked) - 1, start=0, end=max(1, len(asked[-1].content)))
+    mask = marked_mask(tokenizer, tools, asked, encoded, (request,))
+    everything = (True,) * len(answered.ids)
+    return _named(trajectory.scenario.id, "boundary", stratum, encoded.ids, mask, answered.ids, everything)
 
 
 def dump_examples(examples: Iterable[Example]) -> bytes:
@@ -117,22 +143,6 @@ def _may_be(call: ToolCall, goal: ToolCall) -> bool:
     return call.name == goal.name and any(call.arguments.get(key) == value for key, value in goal.arguments.items())
 
 
-def _shared_tokens(
-    tokenizer: PreTrainedTokenizerBase,
-    tools: Tools,
-    before: Sequence[Message],
-    encoded: Encoded,
-    honest: Message | None,
-) -> int:
-    """How many body tokens of the last message the honest answer begins with too; never all of them."""
-    if honest is None or honest.role != "assistant":
-        return 0
-    other = encode(tokenizer, (*before, honest), tools)
-    bodies = [each.ids[each.spans[-1].body_start : each.spans[-1].end] for each in (encoded, other)]
-    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(*bodies, strict=False)))
-    return shared if shared < len(bodies[0]) else 0
-
-
 def _dialogue(trajectory: Trajectory) -> tuple[Message, ...]:
     return (*trajectory.scenario.messages, *trajectory.messages)
 
@@ -143,17 +153,6 @@ def _parting(attacked: Sequence[Message], clean: Sequence[Message]) -> int | Non
         if left != right:
             return place if left.role == right.role != "assistant" else None
     return None
-
-
-def _assistant_mask(encoded: Encoded, after: int) -> tuple[bool, ...]:
-    """The bodies of assistant messages that come after message number `after`."""
-    bodies = (range(s.body_start, s.end) for s in encoded.spans if s.message > after and s.body_start > s.start)
-    return _mask(encoded.ids, *bodies)
-
-
-def _mask(ids: Sequence[int], *ranges: range) -> tuple[bool, ...]:
-    marked = {place for each in ranges for place in each}
-    return tuple(place in marked for place in range(len(ids)))
 
 
 def _selected(ids: Sequence[int], mask: Sequence[bool]) -> list[int]:
@@ -169,6 +168,8 @@ def _named(
     reference_ids: tuple[int, ...] = (),
     reference_mask: tuple[bool, ...] = (),
 ) -> Example:
+    if not any(mask):
+        raise InputError(f"{scenario} gives a {kind} example whose mask has no token; mark some, or leave it out.")
     content = json.dumps([kind, ids, mask, reference_ids, reference_mask])
     digest = hashlib.blake2b(content.encode(), digest_size=8).hexdigest()
     return Example(

@@ -7,7 +7,7 @@ Leaves out: templates that rewrite what came before as the dialogue goes on (thi
 
 from __future__ import annotations
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os.path import commonprefix
@@ -16,8 +16,8 @@ from typing import Any
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from tsgb.errors import ModelError
-from tsgb.records.dialogue import Message
+from tsgb.errors import InputError, ModelError
+from tsgb.records.dialogue import Mark, Message
 
 Tools = Sequence[Mapping[str, Any]]
 """JSON schemas of the tools, as chat templates take them."""
@@ -66,6 +66,25 @@ def prompt(
 ) -> str:
     """The text after which the assistant goes on writing, its first words `prefill` already put in its mouth."""
     return render(tokenizer, messages, tools, add_generation_prompt=True) + prefill
+
+
+def locate(
+    tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], tools: Tools, encoded: Encoded, mark: Mark
+) -> range:
+    """The tokens of an encoded dialogue that hold a marked span of what one of its messages says.
+
+    Raises `InputError` for a mark outside the dialogue, `ModelError` where the template does not write a message as it
+    stands.
+    """
+    content = messages[mark.message].content if mark.message < len(messages) else ""
+    if not mark.start < mark.end <= len(content):
+        raise InputError(
+            f"A mark covers characters {mark.start} to {mark.end} of message {mark.message}, but the dialogue has "
+            f"{len(messages)} messages and that one {len(content)} characters; mark what is there."
+        )
+    place = _content_start(tokenizer, encoded.text, messages, tools, mark.message)
+    _, ends = _tokenise(tokenizer, encoded.text)
+    return range(bisect_right(ends, place + mark.start), bisect_left(ends, place + mark.end) + 1)
 
 
 def require_template(tokenizer: PreTrainedTokenizerBase) -> None:
@@ -164,6 +183,22 @@ def _exact(tokenizer: PreTrainedTokenizerBase, text: str, prefix: str, message: 
             "goes on, so the assistant's tokens cannot be located; bring a template that only appends."
         )
     return len(prefix)
+
+
+def _content_start(
+    tokenizer: PreTrainedTokenizerBase, text: str, messages: Sequence[Message], tools: Tools, number: int
+) -> int:
+    """Where what a message says begins: where the text changes with its first character, and nothing before does."""
+    content = messages[number].content
+    other = messages[number].model_copy(update={"content": ("b" if content[0] == "a" else "a") + content[1:]})
+    changed = render(tokenizer, (*messages[:number], other, *messages[number + 1 :]), tools)
+    start = len(commonprefix((text, changed)))  # noqa: RUF071 (characters are meant)
+    if not text.startswith(content, start):
+        raise ModelError(
+            f"The chat template of {tokenizer.name_or_path!r} does not write message {number} as it stands, so no span "
+            "of it can be located; bring a template that does, or choose another breaker.mask."
+        )
+    return start
 
 
 def _approximate_end(

@@ -6,7 +6,9 @@ A scenario is data alone (the environment named in it knows how to run it), so i
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
 
 from tsgb.records.base import Record
 
@@ -93,6 +95,17 @@ class Verdict(Record):
     """Whether every turn was either plain words or a well-formed call of a known tool."""
 
 
+class Mark(Record):
+    """A span of what one message says."""
+
+    message: Annotated[int, Field(ge=0)]
+    """Number of the message, from 0, the scenario's own included."""
+    start: Annotated[int, Field(ge=0)]
+    """First character of the span, from 0."""
+    end: Annotated[int, Field(ge=1)]
+    """Character after its last one."""
+
+
 class Trajectory(Record):
     """One played scenario."""
 
@@ -108,3 +121,5 @@ class Trajectory(Record):
     """Seed of the sampling."""
     error: str | None = None
     """Why it could not be finished, if so; such a trajectory is neither a success nor a failure."""
+    marks: tuple[Mark, ...] = ()
+    """What rerouting is to look at, where somebody has marked it and `breaker.mask` asks for spans."""

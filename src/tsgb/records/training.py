@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJs
 from tsgb.records.base import Record
 from tsgb.records.run import CLOSED, Count, Digest, Name, StoredRecord
 
-Kind = Literal["breaker", "retain", "twin"]
+Kind = Literal["breaker", "retain", "twin", "boundary"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
@@ -49,15 +49,17 @@ class Example(Record):
     mask: Mask
     """The tokens that the loss looks at."""
     reference_ids: tuple[Count, ...] = ()
-    """For a twin: the clean dialogue with the same continuation."""
+    """For a twin: the clean dialogue with the same continuation. For a boundary: the answered request."""
     reference_mask: Mask = ()
-    """For a twin: the same continuation tokens in the clean dialogue."""
+    """For a twin: the same continuation tokens in the clean dialogue. For a boundary: those its centre is taken of."""
 
     @model_validator(mode="after")
     def _a_mark_for_every_token(self) -> Self:
         for tokens, marks in ((self.ids, self.mask), (self.reference_ids, self.reference_mask)):
             if len(tokens) != len(marks):
                 raise ValueError(f"{len(tokens)} tokens have {len(marks)} marks")
+        if not any(self.mask):
+            raise ValueError("no token is marked, so its loss would be of nothing")
         return self
 
 

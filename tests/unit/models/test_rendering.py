@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
 from tsgb.errors import ModelError
-from tsgb.models.rendering import Encoded, Span, encode, prompt
-from tsgb.records.dialogue import Message, ToolCall
+from tsgb.models.rendering import Encoded, Span, encode, locate, prompt
+from tsgb.records.dialogue import Mark, Message, ToolCall
 
 CALL = ToolCall(name="pay", arguments={"to": "@karo", "amount": "$430"})
 DIALOGUE = (
@@ -64,6 +64,28 @@ def test_each_message_is_found_with_its_header_and_its_end_of_turn(tokenizer: Pr
         ("<|assistant|>", "the page says: read.<|end|>"),
     ]
     assert words(tokenizer, encoded, 0, len(encoded.ids)) == encoded.text
+
+
+@pytest.mark.parametrize("template", [None, CHATML, MERGING])
+def test_every_span_of_every_message_is_located_by_its_characters(
+    template: str | None, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    chosen = with_template(tokenizer, template) if template else tokenizer
+    encoded = encode(chosen, DIALOGUE)
+    for number, message in enumerate(DIALOGUE):
+        for start, end in ((0, len(message.content)), (4, 9), (0, 1)):
+            if not message.content:
+                continue
+            tokens = locate(chosen, DIALOGUE, (), encoded, Mark(message=number, start=start, end=end))
+            assert message.content[start:end] in words(chosen, encoded, tokens.start, tokens.stop)
+            inner = words(chosen, encoded, tokens.start + 1, tokens.stop - 1)
+            assert inner in message.content[start:end]
+
+
+def test_a_message_that_the_template_rewrites_has_no_spans(tokenizer: PreTrainedTokenizerFast) -> None:
+    shouting = with_template(tokenizer, CHATML.replace("m.content", "m.content | upper"))
+    with pytest.raises(ModelError, match="does not write message 1 as it stands"):
+        locate(shouting, DIALOGUE, (), encode(shouting, DIALOGUE), Mark(message=1, start=0, end=4))
 
 
 def test_the_line_break_after_a_turn_is_not_the_assistants(tokenizer: PreTrainedTokenizerFast) -> None:
