@@ -25,14 +25,17 @@ from tsgb.models.loading import find_blocks
 LAST = -1
 
 
-def hidden_states(model: PreTrainedModel, ids_BT: Tensor, layers: Sequence[int]) -> Tensor:
+def hidden_states(model: PreTrainedModel, ids_BT: Tensor, layers: Sequence[int], *, depth: int | None = None) -> Tensor:
     """Hidden states (layers, batch, tokens, hidden) of right-padded ids; blocks above the highest layer do not run.
 
+    With a `depth` the model is taken to end after so many blocks, and layer -1 is what its final norm makes of those.
     Raises `ModelError` when the model has no such layer.
     """
-    blocks = find_blocks(model)[1]
-    wanted = [_checked(layer, len(blocks), model) for layer in layers]
-    with _caught(blocks, wanted) as states, suppress(_Stop):
+    name, blocks = find_blocks(model)
+    if depth is not None:
+        _checked(depth, len(blocks), model)
+    wanted = [_checked(layer, depth or len(blocks), model) for layer in layers]
+    with _ending_after(model, name, depth), _caught(blocks, wanted) as states, suppress(_Stop):
         states[LAST] = model.base_model(input_ids=ids_BT, use_cache=False).last_hidden_state
     return torch.stack([states[layer] for layer in wanted])
 
@@ -51,6 +54,22 @@ def logits(model: PreTrainedModel, hidden_ND: Tensor) -> Tensor:
 
 class _Stop(Exception):
     """The highest layer that was asked for is reached."""
+
+
+@contextmanager
+def _ending_after(model: PreTrainedModel, name: str, depth: int | None) -> Iterator[None]:
+    """The model with its first `depth` blocks alone (None: as it is)."""
+    if depth is None:
+        yield
+        return
+    parent, _, attribute = name.rpartition(".")
+    holder, blocks = model.get_submodule(parent), model.get_submodule(name)
+    assert isinstance(blocks, nn.ModuleList)
+    setattr(holder, attribute, blocks[:depth])
+    try:
+        yield
+    finally:
+        setattr(holder, attribute, blocks)
 
 
 @contextmanager

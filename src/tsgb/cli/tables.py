@@ -30,7 +30,7 @@ LABELS = {
 CURVES = {
     "rerouting": "rerouting loss",
     "retain": "retain loss",
-    "twin": "twin loss, nats",
+    "twin": "twin loss",
     "cosine": "cosine",
 }
 """What a training step saw → what it is called."""
@@ -89,7 +89,7 @@ def curve_rows(report: RunReport) -> list[Row]:
     return [
         {
             "round": each.round,
-            "steps": len(each.training.get("cosine", ())) or None,
+            "steps": len(each.training.get("rerouting", ())) or None,
             **{label: _trend(each.training.get(name, ())) for name, label in CURVES.items()},
             "updates": len(each.attacker.get("reward", ())) or None,
             "attacker's reward": _trend(each.attacker.get("reward", ())),

@@ -32,7 +32,7 @@ class RoundCurves(Record):
     round: int
     """Number of the round."""
     training: Columns = {}
-    """The defender: mean rerouting, retain and twin loss and mean cosine of every step."""
+    """The defender: mean rerouting, retain and twin loss of every step, and mean cosine where it is known."""
     attacker: Columns = {}
     """The attacker: mean reward of every update."""
 
@@ -71,4 +71,5 @@ def _attacker(store: Store, journal: Journal, n: int) -> Columns:
 
 def _columns(data: bytes, names: Sequence[str]) -> Columns:
     rows: list[dict[str, Any]] = [json.loads(line) for line in data.splitlines()]
-    return {name: tuple(row[name] for row in rows) for name in names} if rows else {}
+    columns = {name: tuple(row[name] for row in rows) for name in names} if rows else {}
+    return {name: values for name, values in columns.items() if None not in values}

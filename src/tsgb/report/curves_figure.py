@@ -16,9 +16,9 @@ from tsgb.report.results import RunReport
 from tsgb.report.style import COLOURS, save
 
 PANELS = (
-    ("rerouting", "Rerouting loss", "mean ReLU(cosine)"),
-    ("retain", "Retain loss", "mean distance"),
-    ("twin", "Twin loss", "nats a token"),
+    ("rerouting", "Rerouting loss", "mean over rerouted tokens"),
+    ("retain", "Retain loss", "mean over retained tokens"),
+    ("twin", "Twin loss", "mean over continuation tokens"),
     ("cosine", "Cosine with the frozen model", "mean over rerouted tokens"),
     ("reward", "Attacker's reward", "mean over samples"),
 )

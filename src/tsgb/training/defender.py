@@ -12,14 +12,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tsgb.breakers.schedule import coefficients, learning_rate
+from tsgb.breakers.schedule import learning_rate
 from tsgb.models.loading import Base
 from tsgb.records.training import KINDS, Example
 from tsgb.training.engine import Engine, fresh_adapter
@@ -29,6 +29,7 @@ from tsgb.training.reports import load_reports
 from tsgb.training.snapshot import Snapshot, Stillness
 from tsgb.training.state import load_state, require_rate
 from tsgb.training.step import PartGradient
+from tsgb.training.terms import coefficients, needs_reference
 
 
 @dataclass(frozen=True)
@@ -40,13 +41,13 @@ class StepReport:
     total: int
     """Steps of the whole training."""
     rerouting: float
-    """Mean ReLU(cos) over rerouted tokens and layers."""
+    """Mean rerouting loss over rerouted tokens and layers; by default ReLU(cos)."""
     retain: float
-    """Mean distance from the frozen model over retained tokens and layers."""
+    """Mean retain loss over retained tokens and layers; by default the distance from the frozen model."""
     twin: float
-    """Mean twin loss over continuation tokens, in nats."""
-    cosine: float
-    """Mean cosine with the frozen model over rerouted tokens and layers."""
+    """Mean twin loss over continuation tokens; by default in nats."""
+    cosine: float | None
+    """Mean cosine with the frozen model over rerouted tokens and layers; None where no loss asks for that model."""
     gradient_norm: float
     """Norm of the gradient before clipping."""
     tokens: int
@@ -54,9 +55,11 @@ class StepReport:
     learning_rate: float
     """Learning rate of this step."""
     rerouting_weight: float
-    """The paper's α(1 − t/2T)."""
+    """Weight of the rerouting loss; by default the paper's α(1 − t/2T)."""
     retain_weight: float
-    """The paper's αt/2T."""
+    """Weight of the retain loss; by default the paper's αt/2T."""
+    boundary: float = 0.0
+    """Mean boundary loss over the tokens of borderline requests."""
     warning: str = ""
     """What a person should look at, if anything."""
 
@@ -94,7 +97,8 @@ class Defender:
             require_finite(sum(part.sums.get(kind, 0.0) for part in parts), f"{kind} loss", step, rate)
         with self.still.changing():
             norm = self._optimizer.step(gradient, rate)
-            self.reports.append(_report(plan, step, parts, norm, rate))
+            report = _report(plan, step, parts, norm, rate)
+            self.reports.append(_warned(plan, report, self.reports[0] if self.reports else report))
         return self.reports[-1]
 
     def state(self) -> OptimizerState:
@@ -144,18 +148,20 @@ def train(defender: Defender) -> Iterator[StepReport]:
         yield defender.step()
 
 
-def rerouting_started(cosine: float) -> bool:
-    """Whether the mean cosine has left 1, the stationary point at which a training with B = 0 rests."""
-    return cosine <= 0.9
+def rerouting_started(plan: TrainingPlan, report: StepReport, first: StepReport) -> bool:
+    """Whether rerouting has left where it began: for cosines 1, the stationary point at which B = 0 rests."""
+    if plan.rerouting_loss == "cosine" and report.cosine is not None:
+        return report.cosine <= 0.9
+    return report.rerouting <= 0.9 * first.rerouting
 
 
 def _report(plan: TrainingPlan, step: int, parts: Sequence[PartGradient], norm: float, rate: float) -> StepReport:
     sums: defaultdict[str, float] = defaultdict(float)
     for key, value in (item for part in parts for item in part.sums.items()):
         sums[key] += value
-    means = {kind: sums[kind] / max(1, sums[f"{kind}_count"]) for kind in ("breaker", "retain", "twin")}
-    cosine = sums["cosine"] / max(1, sums["breaker_count"])
-    late = step + 1 == ceil(0.4 * plan.steps) and bool(sums["breaker_count"])
+    means = {kind: sums[kind] / max(1, sums[f"{kind}_count"]) for kind in KINDS}
+    cosine = sums["cosine"] / max(1, sums["breaker_count"]) if needs_reference(plan, "breaker") else None
+    rerouting_weight, retain_weight = coefficients(plan, step)
     return StepReport(
         step=step + 1,
         total=plan.steps,
@@ -166,14 +172,22 @@ def _report(plan: TrainingPlan, step: int, parts: Sequence[PartGradient], norm: 
         gradient_norm=norm,
         tokens=int(sums["tokens"]),
         learning_rate=rate,
-        rerouting_weight=coefficients(step, plan.steps, plan.alpha)[0],
-        retain_weight=coefficients(step, plan.steps, plan.alpha)[1],
-        warning=_stuck(plan, cosine) if late and not rerouting_started(cosine) else "",
+        rerouting_weight=rerouting_weight,
+        retain_weight=retain_weight,
+        boundary=means["boundary"],
     )
 
 
-def _stuck(plan: TrainingPlan, cosine: float) -> str:
-    return (
-        f"Rerouting has not started: after 40 % of the steps the mean cosine is still {cosine:.3f}; "
-        f"raise init_std (now {plan.init_std}) or learning_rate (now {plan.learning_rate})."
+def _warned(plan: TrainingPlan, report: StepReport, first: StepReport) -> StepReport:
+    """The report, with a sentence if so late rerouting has not started."""
+    late = report.step == ceil(0.4 * plan.steps) and plan.breaker_batch > 0
+    if not late or rerouting_started(plan, report, first):
+        return report
+    seen = f"its loss is still {report.rerouting:.3f}, after {first.rerouting:.3f} in the first"
+    if plan.rerouting_loss == "cosine":
+        seen = f"the mean cosine is still {report.cosine:.3f}"
+    return replace(
+        report,
+        warning=f"Rerouting has not started: after 40 % of the steps {seen}; "
+        f"raise init_std (now {plan.init_std}) or learning_rate (now {plan.learning_rate}).",
     )

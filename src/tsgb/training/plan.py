@@ -19,6 +19,7 @@ from pydantic import Field
 from tsgb.breakers.examples import dump_examples
 from tsgb.errors import InputError
 from tsgb.records.base import Record
+from tsgb.records.recipe import Decay, Mode, ReroutingLoss, RetainLoss, TwinLoss, Weighting
 from tsgb.records.training import KINDS, Example, Kind
 
 
@@ -33,6 +34,8 @@ class TrainingPlan(Record):
     """Retain examples in a step."""
     twin_batch: int = Field(12, ge=0)
     """Twin examples in a step."""
+    boundary_batch: int = Field(0, ge=0)
+    """Boundary examples in a step."""
     stratum_weights: dict[str, float] = {}
     """Weight of each stratum among those of its kind; a stratum that is not named weighs 1."""
     layers: tuple[int, ...] = (2, 3)
@@ -40,7 +43,31 @@ class TrainingPlan(Record):
     retain_layers: tuple[int, ...] = (2, 3, -1)
     """Layers at which retained dialogues are held; -1 is the last hidden state."""
     alpha: float = Field(10.0, gt=0)
-    """The paper's α: scale of all three losses."""
+    """The paper's α: scale of all losses."""
+    mode: Mode = "paper"
+    """Whose arithmetic: the paper's, or that of its released code (`training.terms`)."""
+    accumulation: int = Field(1, ge=1)
+    """Micro-batches of a step as the released code counts them; in the paper's mode they would change nothing."""
+    padded_tokens: int = Field(1024, ge=1)
+    """Length to which the released code pads retained dialogues, whose mean it takes over padding too."""
+    weighting: Weighting = "dual"
+    """Whether α moves from rerouting to retaining, or scales rerouting alone while retaining weighs 1."""
+    decay: Decay = "linear"
+    """Form in which the weight of rerouting falls."""
+    decay_multiplier: float = Field(2.0, gt=0)
+    """Over how many times the steps that weight would fall to 0."""
+    rerouting_loss: ReroutingLoss = "cosine"
+    """What is done to a breaker's states."""
+    margin: float = Field(1.0, ge=0)
+    """Margin of the triplet and the distance loss."""
+    random_scale: float = Field(6.5, gt=0)
+    """How far out the fixed point of the RMU loss lies."""
+    retain_loss: RetainLoss = "distance"
+    """What is held of a retained dialogue: its states, or what is said next."""
+    twin_loss: TwinLoss = "kl"
+    """What a twin is held to: the frozen model's next token, the continuation's own, or the frozen states."""
+    boundary_weight: float = Field(1.0, ge=0)
+    """Weight of the boundary loss relative to the rerouting loss."""
     twin_weight: float = Field(1.0, ge=0)
     """Weight of the twin loss relative to α, the same at every step."""
     twin_hard: float = Field(0.0, ge=0, le=1)
@@ -68,7 +95,7 @@ class TrainingPlan(Record):
 
     def batch(self, kind: Kind) -> int:
         """Examples of a kind in one step."""
-        return {"breaker": self.breaker_batch, "retain": self.retain_batch, "twin": self.twin_batch}[kind]
+        return int(getattr(self, f"{kind}_batch"))
 
 
 Strata = Mapping[str, tuple[Example, ...]]

@@ -55,6 +55,21 @@ def test_gradients_flow_and_logits_are_the_models(model: PreTrainedModel) -> Non
     assert gradient.abs().sum() > 0
 
 
+def test_a_model_taken_to_end_earlier_is_the_one_that_transformers_cuts_there(model: PreTrainedModel) -> None:
+    ids = torch.tensor([IDS[0]])
+    with torch.no_grad():
+        cut = hidden_states(model, ids, (0, 1, 2, LAST), depth=2)
+        whole = hidden_states(model, ids, (0, 1, 2, LAST))
+        model.config.num_hidden_layers = 2
+        expected = model(ids, output_hidden_states=True).hidden_states
+        model.config.num_hidden_layers = 3
+    assert torch.equal(cut, torch.stack([*expected, expected[-1]]))
+    assert torch.equal(whole[:2], cut[:2])
+    assert not torch.equal(whole[3], cut[3])
+    with pytest.raises(ModelError, match="has no layer 4"):
+        hidden_states(model, ids, (1,), depth=4)
+
+
 def test_a_layer_that_does_not_exist_is_refused_in_one_sentence(model: PreTrainedModel) -> None:
     with pytest.raises(ModelError, match="has no layer 4: choose 0 to 3"):
         hidden_states(model, padded(IDS), (4,))

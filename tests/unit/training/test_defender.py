@@ -151,6 +151,32 @@ def test_a_training_that_does_not_start_says_so_once(base: Base, examples: Examp
     assert "raise init_std (now 0.0)" in warnings[0].warning
 
 
+@pytest.mark.parametrize("loss", ["rmu", "random", "triplet", "distance"])
+def test_every_rerouting_loss_goes_down_and_knows_a_cosine_only_where_it_asks_for_one(
+    loss: str, base: Base, examples: Examples, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    chosen = plan.model_copy(update={"rerouting_loss": loss, "learning_rate": 2e-2, "retain_batch": 0, "twin_batch": 0})
+    with Defender(base, examples, chosen) as defender:
+        reports = list(train(defender))
+        defender.save(tmp_path)
+        defender.restore(tmp_path)
+        assert defender.reports == reports
+    assert reports[-1].rerouting < 0.9 * reports[0].rerouting
+    assert not any(report.warning for report in reports)
+    assert {report.cosine is None for report in reports} == {loss in ("rmu", "random")}
+
+
+@pytest.mark.parametrize("loss", ["rmu", "triplet"])
+def test_a_loss_without_a_stationary_point_is_watched_by_its_own_fall(
+    loss: str, base: Base, examples: Examples, plan: TrainingPlan
+) -> None:
+    slow = plan.model_copy(update={"rerouting_loss": loss, "learning_rate": 1e-7})
+    with Defender(base, examples, slow) as defender:
+        warnings = [report for report in train(defender) if report.warning]
+    assert [report.step for report in warnings] == [5]
+    assert f"its loss is still {warnings[0].rerouting:.3f}" in warnings[0].warning
+
+
 def test_the_frozen_base_is_untouched(base: Base, examples: Examples, plan: TrainingPlan) -> None:
     ids = torch.tensor([examples[0].ids])
     before = base.model(ids).logits
