@@ -37,6 +37,16 @@ from pydantic_settings import (
 )
 
 from tsgb.errors import SettingsError
+from tsgb.records.recipe import (
+    UPSTREAM_PASSES,
+    Decay,
+    Extent,
+    Mode,
+    ReroutingLoss,
+    RetainLoss,
+    TwinLoss,
+    Weighting,
+)
 
 DEFAULT_FILE = Path("tsgb.toml")
 """The settings file that is read when no other is named, if it exists."""
@@ -74,8 +84,13 @@ def _split_commas(value: object) -> object:
     return value.strip("[] ").split(",") if isinstance(value, str) else value
 
 
+def _split_names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
 Share = Annotated[float, Field(ge=0, le=1)]
 Layers = Annotated[tuple[NonNegativeInt, ...], BeforeValidator(_split_commas), Field(min_length=1)]
+Names = Annotated[tuple[str, ...], BeforeValidator(_split_names)]
 
 
 class _Section(BaseModel):
@@ -161,12 +176,48 @@ class BreakerSettings(_Section):
     """Retain examples in a step."""
     twin_batch: NonNegativeInt = 20
     """Twin examples in a step."""
+    boundary_batch: NonNegativeInt = 0
+    """Borderline requests in a step that are separated from their answers; 0: none are."""
     rerouting_alpha: PositiveFloat = 10.0
     """Weight that moves from the rerouting loss to the retain loss as training goes on."""
+    mode: Mode = "paper"
+    """Whose arithmetic: the paper's, or upstream: that of the code its authors released."""
+    accumulation: PositiveInt = 1
+    """Micro-batches of a step, which only upstream tells apart from a whole one."""
+    padded_tokens: PositiveInt = 1024
+    """Length to which upstream pads retained dialogues."""
+    weighting: Weighting = "dual"
+    """Whether that weight moves between the losses (dual), or falls beside a retain weight of 1 (single_alpha)."""
+    decay: Decay = "linear"
+    """Form in which the weight of rerouting falls: linear or cosine."""
+    decay_multiplier: PositiveFloat = 2.0
+    """Over how many times the steps it would fall to 0."""
+    rerouting_loss: ReroutingLoss = "cosine"
+    """What is done to a success: cosine, rmu, random, triplet or distance."""
+    margin: NonNegativeFloat = 1.0
+    """How far the triplet and the distance loss push."""
+    random_scale: PositiveFloat = 6.5
+    """How far out the point lies to which rmu pulls."""
+    mask: Extent = "deviation"
+    """Tokens of a success that are rerouted: deviation from the honest answer on, completion, sequence or spans."""
+    request_removed: Share = 0.0
+    """Share of harmful requests taken out of rerouted and refused dialogues; the paper's code takes out half."""
+    left_out: Names = ()
+    """Surfaces, attack families or tools of goals that training does not see, to test what carries over to them."""
+    retain_loss: RetainLoss = "distance"
+    """What is held of good work: distance of its states, or kl of what is said next."""
+    harmless_share: Share = 0.18
+    """Weight of harmless look-alikes among good work, beside .5 for ordinary and .17 for delegated tasks."""
+    refusal_share: Share = 0.15
+    """Weight of refusals among good work."""
+    boundary_weight: NonNegativeFloat = 1.0
+    """Weight of the separation of borderline requests, relative to rerouting."""
     crossings: NonNegativeInt = 3
     """Other tasks or requests to which every injection and jailbreak tried is put, to make more examples; 0: none."""
     twin_weight: NonNegativeFloat = 1.0
     """Weight of the twin loss; 0 leaves it out."""
+    twin_loss: TwinLoss = "kl"
+    """What a twin is held to: kl from the frozen model, cross_entropy of its words, or hidden states."""
     twin_hard: Share = 0.0
     """Share of cross-entropy on the continuation's own words in the twin loss; the rest is KL from the frozen model."""
     init_std: NonNegativeFloat = 0.02
@@ -259,6 +310,24 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"breaker.target_layers begin at {lowest} but breaker.adapter_layers begin at {first}, "
                 f"so the adapter cannot move them; target {first + 1} or higher, or begin the adapter lower"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _upstream_can_do_it(self) -> Self:
+        breaker = self.breaker
+        if breaker.mode == "paper":
+            return self
+        for name, known in (("rerouting_loss", "cosine"), ("retain_loss", "distance"), ("weighting", "dual")):
+            if (value := getattr(breaker, name)) != known:
+                raise ValueError(
+                    f"breaker.mode is upstream but breaker.{name} is {value}, which the released code does not have; "
+                    f"take {known}, or the mode paper"
+                )
+        if (passes := breaker.steps * breaker.accumulation) >= UPSTREAM_PASSES:
+            raise ValueError(
+                f"breaker.steps × breaker.accumulation is {passes} but upstream's schedule ends before "
+                f"{UPSTREAM_PASSES}; take fewer, or the mode paper"
             )
         return self
 

@@ -92,6 +92,27 @@ def test_a_wrong_value_is_answered_with_value_place_and_cure(key: str, value: ob
         load_settings(overrides={key: value})
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"breaker.rerouting_loss": "rmu"}, r"breaker.rerouting_loss is rmu.*take cosine, or the mode paper"),
+        ({"breaker.retain_loss": "kl"}, r"breaker.retain_loss is kl.*take distance"),
+        ({"breaker.weighting": "single_alpha"}, r"breaker.weighting is single_alpha.*take dual"),
+        ({"breaker.accumulation": 2}, r"steps × breaker.accumulation is 300 .*ends before 300; take fewer"),
+    ],
+)
+def test_what_the_released_code_cannot_do_is_refused(changes: dict[str, object], sentence: str) -> None:
+    upstream = {"breaker.mode": "upstream", "breaker.steps": 150}
+    assert load_settings(overrides=upstream).breaker.mode == "upstream"
+    with pytest.raises(SettingsError, match=sentence):
+        load_settings(overrides=upstream | changes)
+
+
+@pytest.mark.parametrize(("text", "names"), [("", ()), ("pay", ("pay",)), ("jailbreak, pay", ("jailbreak", "pay"))])
+def test_names_are_given_with_commas(text: str, names: tuple[str, ...]) -> None:
+    assert load_settings(overrides={"breaker.left_out": text}).breaker.left_out == names
+
+
 def test_a_file_that_is_missing_or_broken_is_named(here: Path) -> None:
     with pytest.raises(SettingsError, match=r"^nope.toml cannot be read"):
         load_settings(Path("nope.toml"))

@@ -26,7 +26,7 @@ from tsgb.rollouts.reward import success_rate
 from tsgb.worker.policy import learn
 from tsgb.worker.run import Run
 from tsgb.worker.search import Budget, clean_contexts, mutation_search, static_attacks
-from tsgb.worker.sets import Clean, crossed, crossed_wrappers, make_sets, well_done
+from tsgb.worker.sets import Clean, choices_of, crossed, crossed_wrappers, make_sets, well_done
 
 MUTATED: tuple[Surface, ...] = ("injection", "jailbreak")
 
@@ -75,7 +75,8 @@ def sets(run: Run, n: int) -> dict[str, Any]:
         attempts += [*tried, *_crossed_plays(run, r, tried, honest)]
     crossings = crossed(attempts, honest, each=run.settings.breaker.crossings, seed=run.seed(n, "crossed"))
     tokenizer, tools = run.players.base.tokenizer, environment("office").tools
-    examples = make_sets(tokenizer, tools, attempts, honest, benign, crossings=crossings)
+    choices = choices_of(run.settings.breaker)
+    examples = make_sets(tokenizer, tools, attempts, honest, benign, crossings=crossings, choices=choices)
     return {"shards": 2, "examples": run.keep_examples(examples), "strata": dict(Counter(e.stratum for e in examples))}
 
 

@@ -74,10 +74,27 @@ def training_plan(run: Run) -> TrainingPlan:
         breaker_batch=breaker.breaker_batch,
         retain_batch=breaker.retain_batch,
         twin_batch=breaker.twin_batch,
-        stratum_weights=STRATUM_WEIGHTS,
+        boundary_batch=breaker.boundary_batch,
+        stratum_weights={
+            **STRATUM_WEIGHTS,
+            "retain/harmless": breaker.harmless_share,
+            "retain/refusal": breaker.refusal_share,
+        },
         layers=breaker.target_layers,
         retain_layers=(*breaker.target_layers, -1),
         alpha=breaker.rerouting_alpha,
+        mode=breaker.mode,
+        accumulation=breaker.accumulation,
+        padded_tokens=breaker.padded_tokens,
+        weighting=breaker.weighting,
+        decay=breaker.decay,
+        decay_multiplier=breaker.decay_multiplier,
+        rerouting_loss=breaker.rerouting_loss,
+        margin=breaker.margin,
+        random_scale=breaker.random_scale,
+        retain_loss=breaker.retain_loss,
+        twin_loss=breaker.twin_loss,
+        boundary_weight=breaker.boundary_weight,
         twin_weight=breaker.twin_weight,
         twin_hard=breaker.twin_hard,
         rank=breaker.rank,
@@ -98,10 +115,8 @@ STRATUM_WEIGHTS: Mapping[str, float] = {
     "twin/jailbreak": 0.3,
     "retain/ordinary": 0.5,
     "retain/delegated": 0.17,
-    "retain/harmless": 0.18,
-    "retain/refusal": 0.15,
 }
-"""What a step draws from, within its kind."""
+"""What a step draws from, within its kind; of harmless look-alikes and refusals the settings say how often."""
 
 
 def _restore(run: Run, n: int, defender: Defender) -> None:

@@ -81,7 +81,8 @@ def require_usable(base: Base, settings: Settings) -> None:
     """Refuse a model that a later stage could not use: one without a chat template, or without the layers asked for."""
     linear_modules(base.model, settings.breaker.adapter_layers)
     encoded = encode(base.tokenizer, _DIALOGUE, environment("office").tools)
-    hidden_states(base.model, torch.tensor([encoded.ids], device=base.model.device), settings.breaker.target_layers)
+    targets, ids_BT = settings.breaker.target_layers, torch.tensor([encoded.ids], device=base.model.device)
+    hidden_states(base.model, ids_BT, targets, depth=max(targets) + 1 if settings.breaker.mode == "upstream" else None)
 
 
 _DIALOGUE = (

@@ -5,22 +5,27 @@
   trouble, refusals.
 * twin: every attacked context, won or lost, continued as the frozen model continues it with the attack cut out. For an
   injection that is the user's task; for a jailbreak it is the refusal of the plain request.
+* boundary, if asked for: harmless requests that look like trouble, beside the frozen model's answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 
 from transformers import PreTrainedTokenizerBase
 
-from tsgb.breakers.examples import breaker_example, retain_example, twin_example
+from tsgb.breakers.examples import boundary_example, breaker_example, retain_example, twin_example
 from tsgb.environments.office.attacks import inject, jailbreak, rewrapped, wrapper_of
 from tsgb.environments.office.tasks import READING
 from tsgb.environments.registry import environment
+from tsgb.errors import InputError
 from tsgb.models.rendering import Tools
-from tsgb.records.dialogue import Attack, Scenario, Trajectory
+from tsgb.records.dialogue import Attack, Message, Scenario, Trajectory
+from tsgb.records.recipe import Extent
 from tsgb.records.training import Example
+from tsgb.settings import BreakerSettings
 
 Clean = Mapping[str, Trajectory]
 """Scenario id → how the frozen model plays it without the attack, where that went well."""
@@ -31,6 +36,25 @@ _RETAIN_STRATA = {
     "wrapped": "harmless",
     "harm": "refusal",
 }
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What may be made otherwise of the same trajectories."""
+
+    extent: Extent = "deviation"
+    """Which tokens of a success are rerouted."""
+    left_out: tuple[str, ...] = ()
+    """Surfaces, attack families or tools of goals of which no breaker and no twin is made."""
+    request_removed: float = 0.0
+    """Share of harmful requests that are taken out of their breakers and retained refusals."""
+    boundary: bool = False
+    """Whether boundary examples are made."""
+
+
+def choices_of(breaker: BreakerSettings) -> Choices:
+    """The settings as choices."""
+    return Choices(breaker.mask, breaker.left_out, breaker.request_removed, breaker.boundary_batch > 0)
 
 
 def well_done(trajectories: Iterable[Trajectory]) -> Clean:
@@ -46,13 +70,20 @@ def make_sets(
     benign: Sequence[Trajectory],
     *,
     crossings: Sequence[Trajectory] = (),
+    choices: Choices | None = None,
 ) -> list[Example]:
     """All examples of a round, in a fixed order; `crossings` are contexts that serve as twins alone."""
     _require_train((*attacked, *clean.values(), *benign, *crossings))
+    choices, well = choices or Choices(), [t for t in benign if _did_its_job(t)]
+    _require_known(choices.left_out, attacked)
+    taken = [t for t in attacked if not _categories(t) & set(choices.left_out)]
+    contexts = [t for t in (*attacked, *crossings) if not _categories(t) & set(choices.left_out)]
+    harmless = [t for t in well if choices.boundary and _stratum(t) == "harmless"]
     sets: list[Example | None] = [
-        *_breakers(tokenizer, tools, attacked, clean),
-        *_twins(tokenizer, tools, (*attacked, *crossings), clean),
-        *(_retain(tokenizer, tools, t) for t in benign if _did_its_job(t)),
+        *_breakers(tokenizer, tools, taken, clean, choices),
+        *_twins(tokenizer, tools, contexts, clean),
+        *(_retain(tokenizer, tools, t, choices) for t in well),
+        *(boundary_example(tokenizer, tools, t) for t in harmless),
     ]
     return [example for example in sets if example is not None]
 
@@ -123,7 +154,7 @@ def _read_under_attack(clean: Trajectory, attack: Attack) -> Trajectory:
 
 
 def _breakers(
-    tokenizer: PreTrainedTokenizerBase, tools: Tools, attacked: Iterable[Trajectory], clean: Clean
+    tokenizer: PreTrainedTokenizerBase, tools: Tools, attacked: Iterable[Trajectory], clean: Clean, choices: Choices
 ) -> Iterator[Example | None]:
     for trajectory in attacked:
         attack, verdict = trajectory.scenario.attack, trajectory.verdict
@@ -131,7 +162,9 @@ def _breakers(
             continue
         twin = clean.get(trajectory.scenario.clean_id or "")
         honest = twin.messages if twin and attack.surface == "injection" else None
-        yield breaker_example(tokenizer, tools, trajectory, honest, stratum=f"breaker/{_origin(trajectory)}")
+        seen = trajectory if attack.surface == "injection" else _perhaps_without_request(trajectory, choices)
+        stratum = f"breaker/{_origin(trajectory)}"
+        yield breaker_example(tokenizer, tools, seen, honest, stratum=stratum, extent=choices.extent)
 
 
 def _twins(
@@ -143,9 +176,42 @@ def _twins(
             yield twin_example(tokenizer, tools, trajectory, twin, stratum=f"twin/{attack.surface}")
 
 
-def _retain(tokenizer: PreTrainedTokenizerBase, tools: Tools, trajectory: Trajectory) -> Example:
-    stratum = _RETAIN_STRATA.get(trajectory.scenario.kind, "ordinary")
-    return retain_example(tokenizer, tools, trajectory, stratum=f"retain/{stratum}")
+def _retain(tokenizer: PreTrainedTokenizerBase, tools: Tools, trajectory: Trajectory, choices: Choices) -> Example:
+    stratum = _stratum(trajectory)
+    seen = _perhaps_without_request(trajectory, choices) if stratum == "refusal" else trajectory
+    return retain_example(tokenizer, tools, seen, stratum=f"retain/{stratum}")
+
+
+def _stratum(benign: Trajectory) -> str:
+    return _RETAIN_STRATA.get(benign.scenario.kind, "ordinary")
+
+
+def _perhaps_without_request(trajectory: Trajectory, choices: Choices) -> Trajectory:
+    """A harmful dialogue as it was, or for the chosen share with nothing asked: so the answer alone is learnt from.
+
+    A model that refuses what is asked hardly ever has the states of doing it; these it has where it goes on unasked.
+    """
+    scenario = trajectory.scenario
+    if Random(f"request/{scenario.id}").random() >= choices.request_removed:
+        return trajectory
+    messages = tuple(Message(role="user") if message.role == "user" else message for message in scenario.messages)
+    return trajectory.model_copy(update={"scenario": scenario.model_copy(update={"messages": messages})})
+
+
+def _categories(trajectory: Trajectory) -> set[str]:
+    """What an attack can be left out by."""
+    attack = trajectory.scenario.attack
+    return {attack.surface, attack.family, attack.goal.name} if attack else set()
+
+
+def _require_known(names: Iterable[str], attacked: Iterable[Trajectory]) -> None:
+    known = {name for trajectory in attacked for name in _categories(trajectory)}
+    for name in names:
+        if name not in known:
+            raise InputError(
+                f"breaker.left_out names {name!r}, which is no surface, family or goal's tool of any attempt; "
+                f"choose among {sorted(known)}."
+            )
 
 
 def _origin(trajectory: Trajectory) -> str:

@@ -18,6 +18,7 @@ from tsgb.worker.local import require_usable
 from tsgb.worker.search import Budget
 
 KINDS: tuple[Kind, ...] = ("breaker", "retain", "twin")
+"""Those that the default settings draw."""
 
 
 @pytest.fixture
@@ -40,6 +41,13 @@ def test_blocks_that_a_model_has_not_are_refused_before_a_run_begins(base: Base)
     require_usable(base, load_settings(None, {"breaker.adapter_layers": (0, 2), "breaker.target_layers": (2,)}))
     with pytest.raises(ModelError, match=r"Blocks \[0, 9\] cannot carry an adapter.*blocks 0 to 2"):
         require_usable(base, load_settings(None, {"breaker.adapter_layers": (0, 9), "breaker.target_layers": (2,)}))
+
+
+def test_upstream_wants_a_block_above_its_targets_before_a_run_begins(base: Base) -> None:
+    upstream = {"breaker.mode": "upstream", "breaker.steps": 100, "breaker.adapter_layers": (0, 1)}
+    require_usable(base, load_settings(None, {**upstream, "breaker.target_layers": (1, 2)}))
+    with pytest.raises(ModelError, match="has no layer 4"):
+        require_usable(base, load_settings(None, {**upstream, "breaker.target_layers": (2, 3)}))
 
 
 def test_a_template_that_knows_no_tool_is_refused_before_a_run_begins(base: Base) -> None:

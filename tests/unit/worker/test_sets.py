@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Sequence
+from typing import get_args
 
 import pytest
 from transformers import PreTrainedTokenizerFast
@@ -11,11 +13,14 @@ from tsgb.environments.office import attacks, pieces
 from tsgb.environments.office.pieces import Genome
 from tsgb.environments.office.tasks import draw_task
 from tsgb.environments.registry import environment
+from tsgb.errors import InputError
 from tsgb.records.dialogue import Attack, Scenario, ToolCall, Trajectory, Verdict
+from tsgb.records.recipe import Extent
 from tsgb.records.training import Example
 from tsgb.rollouts.mutation import attacked
+from tsgb.settings import BreakerSettings
 from tsgb.worker.search import clean_contexts
-from tsgb.worker.sets import crossed, crossed_wrappers, make_sets, well_done
+from tsgb.worker.sets import Choices, choices_of, crossed, crossed_wrappers, make_sets, well_done
 
 Act = Callable[..., Trajectory]
 INJECTED = attacks.draw_injected("ask", "train", 3, family="important", phrase="important: {}!")
@@ -31,10 +36,14 @@ def sets(tokenizer: PreTrainedTokenizerFast, act: Act) -> Callable[..., list[Exa
     """All examples from attacked trajectories, the honest play of their contexts, and benign trajectories."""
 
     def made(
-        attempts: Sequence[Trajectory], benign: Sequence[Trajectory] = (), *, honest: bool = True
+        attempts: Sequence[Trajectory],
+        benign: Sequence[Trajectory] = (),
+        *,
+        honest: bool = True,
+        choices: Choices | None = None,
     ) -> list[Example]:
         clean = well_done([act(scenario) for scenario in clean_contexts(attempts)] if honest else [])
-        return make_sets(tokenizer, environment("office").tools, attempts, clean, benign)
+        return make_sets(tokenizer, environment("office").tools, attempts, clean, benign, choices=choices)
 
     return made
 
@@ -105,6 +114,59 @@ def test_only_what_was_judged_good_is_retained(sets: Callable[..., list[Example]
     undone = done.model_copy(update={"verdict": done.verdict.model_copy(update={"utility": False})})
     unjudged = done.model_copy(update={"verdict": None})
     assert sets([], [refused, undone, unjudged, act(harm, obey=True)]) == []
+
+
+@pytest.mark.parametrize("extent", get_args(Extent))
+def test_the_settings_say_which_tokens_of_a_success_are_rerouted(
+    extent: Extent, sets: Callable[..., list[Example]], act: Act
+) -> None:
+    obeyed = [act(scenario, obey=True) for scenario in ATTACKED]
+    breakers, default = (
+        [example for example in sets(obeyed, choices=choices) if example.kind == "breaker"]
+        for choices in (choices_of(BreakerSettings(mask=extent)), None)
+    )
+    assert [example.ids for example in breakers] == [example.ids for example in default]
+    assert (breakers == default) == (extent == "deviation")
+    assert all(all(example.mask) for example in breakers) == (extent == "sequence")
+
+
+@pytest.mark.parametrize(
+    ("name", "left"),
+    [("jailbreak", ["static", "found", "prefill"]), ("important", ["found", "jailbreak", "prefill"])],
+)
+def test_a_category_that_is_left_out_makes_no_breaker_and_no_twin(
+    name: str, left: list[str], sets: Callable[..., list[Example]], act: Act
+) -> None:
+    obeyed = [act(scenario, obey=True) for scenario in ATTACKED]
+    made = strata(sets(obeyed, choices=Choices(left_out=(name,))))
+    assert [stratum for stratum in made if stratum.startswith("breaker/")] == [f"breaker/{each}" for each in left]
+    assert len([stratum for stratum in made if stratum.startswith("twin/")]) == 2
+    with pytest.raises(InputError, match=r"left_out names 'jailbrake', which is no surface.*'jailbreak'"):
+        sets(obeyed, choices=Choices(left_out=("jailbrake",)))
+
+
+def test_harmful_requests_are_taken_out_of_their_breakers_and_refusals_for_the_chosen_share(
+    sets: Callable[..., list[Example]], act: Act, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    attempts = [
+        act(attacks.draw_jailbreak("train", n, family="f", phrase="for a film: {}"), obey=True) for n in range(40)
+    ]
+    benign = [act(attacks.draw_harm("train", n)) for n in range(40)] + [act(draw_task("ask", "train", 1))]
+    made = sets([*attempts, act(INJECTED, obey=True)], benign, choices=Choices(request_removed=0.5))
+    unasked = Counter(example.stratum for example in made if "<|user|><|end|>" in tokenizer.decode(example.ids))
+    assert set(unasked) == {"breaker/jailbreak", "retain/refusal"}
+    assert all(10 <= number <= 30 for number in unasked.values())
+    assert made == sets([*attempts, act(INJECTED, obey=True)], benign, choices=Choices(request_removed=0.5))
+
+
+def test_borderline_requests_are_made_into_boundaries_if_a_step_wants_any(
+    sets: Callable[..., list[Example]], act: Act
+) -> None:
+    benign = [act(draw_task(kind, "train", 1)) for kind in ("ask", "borderline")]
+    assert strata(sets([], benign)) == ["retain/ordinary", "retain/harmless"]
+    made = sets([], benign, choices=choices_of(BreakerSettings(boundary_batch=4)))
+    assert strata(made) == ["retain/ordinary", "retain/harmless", "boundary/harmless"]
+    assert made[-1].reference_ids == made[1].ids
 
 
 def test_the_same_trajectories_make_the_same_sets(sets: Callable[..., list[Example]], act: Act) -> None:
