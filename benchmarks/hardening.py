@@ -16,6 +16,7 @@ import argparse
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -42,7 +43,7 @@ from tsgb.worker.local import opened
 from tsgb.worker.round import STAGES, run_round
 from tsgb.worker.run import Run
 from tsgb.worker.search import Budget
-from tsgb.worker.sets import make_sets, well_done
+from tsgb.worker.sets import choices_of, make_sets, well_done
 
 SIZE = SuiteSize(benign=200, attacked=400, delegated=150, over_refusal=150, harmful=150)
 FRESH = Budget(generations=4, population=24, tries=4, iterations=6, groups=12)
@@ -74,7 +75,8 @@ def static_only(run: Run) -> tuple[Sequence[Example], dict[str, object]]:
     """Circuit breakers as published: known attacks alone, rerouting and retain losses alone."""
     known, benign = run.shard(0, "rollout", 0, list), run.shard(0, "rollout", 1, list)
     clean = well_done(run.shard(0, "sets", 0, list))
-    examples = make_sets(run.players.base.tokenizer, environment("office").tools, known, clean, benign)
+    choices = choices_of(run.settings.breaker)
+    examples = make_sets(run.players.base.tokenizer, environment("office").tools, known, clean, benign, choices=choices)
     return [example for example in examples if example.kind != "twin"], {"twin_batch": 0}
 
 
@@ -89,25 +91,36 @@ def main() -> None:
     """Work off the seeds, two at a time, and print the table."""
     arguments = parse()
     if not (arguments.print or arguments.by_base):
-        with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
-            for seed in [pool.submit(run_seed, seed, arguments) for seed in arguments.seeds]:
-                seed.result()
+        work_off(run_seed, arguments)
     counted = stored(arguments.out, arguments.split)
     print(by_base(counted, arguments.by_base) if arguments.by_base else table(counted))
 
 
 def parse() -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser = parser_of(__doc__, seeds=[0, 1, 2])
+    parser.add_argument("--split", choices=["dev", "test"], default="test")
+    parser.add_argument("--by-base", metavar="MODEL", help="print one model's rates base by base")
+    return parser.parse_args()
+
+
+def parser_of(description: str | None, *, seeds: Sequence[int]) -> argparse.ArgumentParser:
+    """What every benchmark that trains from stored runs can be told."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, nargs="+", default=seeds)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--split", choices=["dev", "test"], default="test")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE")
     parser.add_argument("--print", action="store_true")
-    parser.add_argument("--by-base", metavar="MODEL", help="print one model's rates base by base")
-    return parser.parse_args()
+    return parser
+
+
+def work_off(run_seed: Callable[[int, argparse.Namespace], None], arguments: argparse.Namespace) -> None:
+    """Every base seed in a process of its own, as many at a time as there are jobs."""
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+        for seed in [pool.submit(run_seed, seed, arguments) for seed in arguments.seeds]:
+            seed.result()
 
 
 def run_seed(seed: int, arguments: argparse.Namespace) -> None:
@@ -115,13 +128,18 @@ def run_seed(seed: int, arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     with opened(settings_of(seed, arguments), tell=lambda *_: None, note=print) as run:
         results = arguments.out / f"seed-{seed}-{arguments.split}"
-        results.mkdir(parents=True, exist_ok=True)
         for name, target in models(run, arguments.rounds, arguments.out / f"adapters-{seed}"):
             file = results / f"{name.replace(' ', '_')}.json"
-            if not file.exists():
-                unfinished = file.with_suffix(".unfinished")
-                unfinished.write_text(examined(run, name, target, arguments.split).model_dump_json(indent=1))
-                unfinished.rename(file)
+            once(file, partial(examined, run, name, target, arguments.split))
+
+
+def once(file: Path, examine: Callable[[], Counted]) -> None:
+    """Count an exam that is not in its file yet."""
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = file.with_suffix(".unfinished")
+        unfinished.write_text(examine().model_dump_json(indent=1))
+        unfinished.rename(file)
 
 
 def settings_of(seed: int, arguments: argparse.Namespace) -> Settings:
@@ -139,14 +157,19 @@ def settings_of(seed: int, arguments: argparse.Namespace) -> Settings:
 def models(run: Run, rounds: int, folder: Path) -> Iterator[tuple[str, Target]]:
     """The rows of the table in order, each trained when it is asked for."""
     yield "base", BASE
-    for name, stage in STAGES[:4]:
-        if run.journal.done(0, name) is None:
-            run.journal.finish(0, name, stage(run, 0))
+    collect_first_round(run)
     for name, select in ABLATIONS.items():
         yield name, trained(run, name, select, folder / name.replace(" ", "_"))
     for n in range(rounds):
         run_round(run, n)
         yield f"self-play round {n + 1}", run.target(run.outputs(n, "guards")["commit"])
+
+
+def collect_first_round(run: Run) -> None:
+    """The first round as far as its sets, if it has not come so far yet."""
+    for name, stage in STAGES[:4]:
+        if run.journal.done(0, name) is None:
+            run.journal.finish(0, name, stage(run, 0))
 
 
 def trained(run: Run, name: str, select: Select, folder: Path) -> Target:
@@ -164,12 +187,17 @@ def trained(run: Run, name: str, select: Select, folder: Path) -> Target:
 
 def examined(run: Run, name: str, target: Target, split: Split) -> Counted:
     """The exam of one model, and fresh attackers trained against it."""
-    played = sit(
-        lambda scenarios: run.players.play(scenarios, target), build_suite(split, SIZE, seed=run.settings.run.seed)
-    )
-    seen = report(played, target=name, split=split)
+    seen = sat(run, name, target, split)
     fresh = fresh_attackers(run.players, target, FRESH, seed=f"{run.settings.run.seed}/{target.name}", split=split)
-    return Counted(exam=seen.model_copy(update={"rates": {**seen.rates, **fresh}}), clusters=clusters_of(played))
+    exam = seen.exam.model_copy(update={"rates": {**seen.exam.rates, **fresh}})
+    return seen.model_copy(update={"exam": exam})
+
+
+def sat(run: Run, name: str, target: Target, split: Split, size: SuiteSize = SIZE) -> Counted:
+    """The exam of one model, counted."""
+    suite = build_suite(split, size, seed=run.settings.run.seed)
+    played = sit(lambda scenarios: run.players.play(scenarios, target), suite)
+    return Counted(exam=report(played, target=name, split=split), clusters=clusters_of(played))
 
 
 def clusters_of(played: Played) -> Clusters:
