@@ -35,9 +35,9 @@ from cost import members
 import tsgb.storage.local
 import tsgb.training.state
 from tsgb import surrogate
-from tsgb.breakers.examples import Example
 from tsgb.cli.main import run as command_line
 from tsgb.cli.output import print_rows
+from tsgb.records.training import Example
 from tsgb.storage import LocalStore
 from tsgb.training.attacker import Attacker
 from tsgb.training.engine import Engine
@@ -326,7 +326,8 @@ def _examples() -> tuple[Example, ...]:
 
 def _example(number: int, kind: Any) -> Example:
     ids = tuple((7 * number + 3 * place) % 90 for place in range(8 + number))
-    return Example(f"{kind}-{number}", kind, kind, ids, tuple(place > 4 for place in range(len(ids))))
+    mask = tuple(place > 4 for place in range(len(ids)))
+    return Example(id=f"{kind}-{number}", kind=kind, stratum=kind, ids=ids, mask=mask)
 
 
 def _plan(steps: int) -> TrainingPlan:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import pytest
 
-from tsgb.breakers.examples import Example
 from tsgb.errors import InputError
 from tsgb.models.loading import Base, add_adapter
+from tsgb.records.training import Example
 from tsgb.training.attacker import Attacker, AttackerPlan, Sample
 from tsgb.training.defender import Defender
 from tsgb.training.optimizer import OptimizerState

@@ -7,8 +7,8 @@ from threading import Thread
 
 import pytest
 
-from tsgb.breakers.examples import Example
 from tsgb.models.loading import Base
+from tsgb.records.training import Example
 from tsgb.training.defender import Defender
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.state import load_state, state_digest

@@ -13,11 +13,11 @@ from tempfile import TemporaryDirectory
 import pytest
 import torch
 
-from tsgb.breakers.examples import Example, Kind
 from tsgb.checkpoints import acquire, latest, resume
 from tsgb.checkpoints.quarantine import quarantined
 from tsgb.errors import Fenced, Interrupted, NotFinite
 from tsgb.records.run import Manifest
+from tsgb.records.training import Example, Kind
 from tsgb.training.state import load_state, save_state, state_digest
 from tsgb.worker import harden
 from tsgb.worker.run import Run
@@ -29,7 +29,9 @@ MakeRun = Callable[..., Run]
 
 def example(kind: Kind, number: int) -> Example:
     mask = (False, True, True)
-    return Example(f"{kind}-{number}", kind, f"{kind}/any", (7 + number, 8, 9), mask, (7, 8 + number, 9), mask)
+    clean = {"reference_ids": (7, 8 + number, 9), "reference_mask": mask} if kind == "twin" else {}
+    about = {"id": f"{kind}-{number}", "kind": kind, "stratum": f"{kind}/any"}
+    return Example.model_validate(about | clean | {"ids": (7 + number, 8, 9), "mask": mask})
 
 
 @pytest.fixture
