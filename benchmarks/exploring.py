@@ -186,6 +186,10 @@ class Counts:
     """Whether there is no state that was not looked at."""
 
 
+Step = tuple[str, Request, str]
+"""Whose request, which, and what became of it."""
+CameFrom = dict[State, tuple[State, Step] | None]
+"""The state before, and the step from there, of every state found."""
 Check = Callable[[Contents, Contents, Any, tuple[Stand, ...]], Any]
 """Raises Violation for what a store held before and after a step, or returns what to remember."""
 
@@ -213,28 +217,31 @@ class Search:
         """Look at up to `limit` states; raises Violation with the steps that lead there."""
         starts = tuple(self._place(name, ()) for name in self.programs)
         first = State(self.contents, starts, (), self.faults, self._checked(self.contents, self.contents, None, starts))
-        came_from: dict[State, tuple[State, str] | None] = {first: None}
+        came_from: CameFrom = {first: None}
         waiting = deque([first])
         while waiting and len(came_from) < limit:
             state = waiting.popleft()
             for step, after in self._steps(state):
                 self.counts.transitions += 1
-                try:
-                    ghost = self._checked(state.contents, after.contents, state.ghost, after.stands)
-                except Violation as error:
-                    raise Violation(f"{error}\n{_story(came_from, state, step)}") from None
-                after = after._replace(ghost=ghost)
+                after = self._lawful(came_from, state, step, after)
                 if after not in came_from:
                     came_from[after] = (state, step)
                     waiting.append(after)
-        self.counts.states, self.counts.runs = len(came_from), len(self._answers)
+            self.counts.states, self.counts.runs = len(came_from), len(self._answers)
         self.counts.complete = not waiting
         return self.counts
+
+    def _lawful(self, came_from: CameFrom, state: State, step: Step, after: State) -> State:
+        """The state after a step with what is to be remembered; raises Violation with all steps that lead there."""
+        try:
+            return after._replace(ghost=self._checked(state.contents, after.contents, state.ghost, after.stands))
+        except Violation as error:
+            raise Violation(f"{error}\n{_story(came_from, state, step)}") from None
 
     def _checked(self, before: Contents, after: Contents, ghost: Any, stands: tuple[int, ...]) -> Any:
         return self.check(before, after, ghost, tuple(self._stands[each] for each in stands))
 
-    def _steps(self, state: State) -> Iterator[tuple[str, State]]:
+    def _steps(self, state: State) -> Iterator[tuple[Step, State]]:
         for at, place in enumerate(state.stands):
             request = self._stands[place].request
             if request is not None:
@@ -242,26 +249,26 @@ class Search:
         for at, request in enumerate(state.on_their_way):
             rest = state.on_their_way[:at] + state.on_their_way[at + 1 :]
             contents = answered(state.contents, request)[0]
-            yield f"late: {_shown(request)}", state._replace(contents=contents, on_their_way=rest)
+            yield ("the store", request, "late"), state._replace(contents=contents, on_their_way=rest)
 
-    def _outcomes(self, state: State, at: int, request: Request) -> Iterator[tuple[str, State]]:
+    def _outcomes(self, state: State, at: int, request: Request) -> Iterator[tuple[Step, State]]:
         """What may become of a request of one program."""
         name = self._answers[state.stands[at]][0]
         contents, answer = answered(state.contents, request)
-        yield f"{name}: {_shown(request)}", self._moved(state, at, answer, contents)
+        yield (name, request, ""), self._moved(state, at, answer, contents)
         if not state.faults:
             return
         faulty = state._replace(faults=state.faults - 1)
-        yield f"{name}: {_shown(request)}, lost", self._moved(faulty, at, LOST, state.contents)
+        yield (name, request, "lost"), self._moved(faulty, at, LOST, state.contents)
         if request[0] not in WRITES:
             return
         later = faulty._replace(on_their_way=tuple(sorted((*faulty.on_their_way, request), key=repr)))
-        yield f"{name}: {_shown(request)}, late", self._moved(later, at, LOST, state.contents)
+        yield (name, request, "not yet"), self._moved(later, at, LOST, state.contents)
         if not isinstance(answer, Refusal):
-            yield f"{name}: {_shown(request)}, reply lost", self._moved(faulty, at, LOST, contents)
-            yield f"{name}: {_shown(request)}, twice", self._moved(later, at, answer, contents)
+            yield (name, request, "reply lost"), self._moved(faulty, at, LOST, contents)
+            yield (name, request, "and once more later"), self._moved(later, at, answer, contents)
             if request[0] == "compare_and_set":
-                yield f"{name}: {_shown(request)}, repeated", self._moved(faulty, at, REFUSED, contents)
+                yield (name, request, "refused when repeated"), self._moved(faulty, at, REFUSED, contents)
 
     def _moved(self, state: State, at: int, answer: Any, contents: Contents) -> State:
         place = state.stands[at]
@@ -314,13 +321,13 @@ def _drawing(store: Simulated) -> Iterator[None]:
         yield
 
 
-def _story(came_from: Mapping[State, tuple[State, str] | None], state: State, last: str) -> str:
+def _story(came_from: CameFrom, state: State, last: Step) -> str:
     steps = [last]
     while (before := came_from[state]) is not None:
         state, step = before
         steps.append(step)
-    return "\n".join(f"  {number:2} {step}" for number, step in enumerate(reversed(steps), 1))
+    return "\n".join(f"  {number:2} {_shown(*step)}" for number, step in enumerate(reversed(steps), 1))
 
 
-def _shown(request: Request) -> str:
-    return f"{request[0]} {request[1].removeprefix('runs/demo/')}"
+def _shown(name: str, request: Request, outcome: str) -> str:
+    return f"{name}: {request[0]} {request[1]}{outcome and f', {outcome}'}"

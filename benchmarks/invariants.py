@@ -3,12 +3,18 @@
 | of | holds |
 |---|---|
 | the line of the head | every commit on it is whole: manifest with the digest promised, files with theirs |
-| a move of the head | epochs never go back; within one, owner and nonce stay, `seq` rises |
+| a move of the head | epochs never go back; within one, owner and nonce stay |
 | a new commit | is of the head's epoch, its parent is the newest before it, it was never on the line before |
 | what has left the line | retained, gone back behind, superseded: never comes back, whatever request arrives late |
 | a commit that was confirmed to its writer | was on the line, and no new epoch begins without it but by going back |
 | a pin that was confirmed | its commit is whole |
 | a commit under way | that a writer of the head's epoch has begun loses no file |
+
+And of the means that the protocol has to this end:
+
+| of | holds |
+|---|---|
+| a move of the head | `seq` rises; the newest commit leaves the line under a new epoch alone |
 | a writer that has read that it is fenced | asks for no deletion and no move |
 """
 
@@ -20,7 +26,7 @@ from typing import Any, NamedTuple
 from exploring import Contents, Simulated, Stand, Violation, answered
 
 from tsgb.checkpoints.encoding import decode, digest_of
-from tsgb.checkpoints.heads import read_head
+from tsgb.checkpoints.heads import Seen, read_head
 from tsgb.checkpoints.layout import MANIFEST, commit_key, commits_prefix, epochs_prefix, head_key, lease_key, position
 from tsgb.records.run import Head, Manifest
 
@@ -32,6 +38,8 @@ class Past(NamedTuple):
 
     seen: frozenset[str]
     """Commits that were on the line at any time."""
+    head: Head | None = None
+    """The last head in whose place no other could have come any more."""
 
 
 class _Reader(Simulated):
@@ -54,18 +62,22 @@ def seen_head(store: Any) -> Head | None:
 
 
 @cache
-def head_of(contents: Contents) -> Head | None:
+def head_of(contents: Contents) -> Seen:
     """The head that a reader would find."""
-    return seen_head(_Reader(contents))
+    return read_head(_Reader(contents), RUN)
 
 
 class Invariants:
-    """Looks at one step at a time."""
+    """Looks at one step at a time; without `means`, at what is promised and not at how that is brought about."""
+
+    def __init__(self, *, means: bool = True) -> None:
+        self.means = means
 
     def __call__(self, before: Contents, after: Contents, past: Past | None, stands: tuple[Stand, ...]) -> Past:
         """Raise Violation, or return what to remember."""
         for each in stands:
-            _require_silence_of_the_fenced(each)
+            if self.means:
+                _require_silence_of_the_fenced(each)
             if "pinned" in each.notes:
                 _require_whole(after, each.notes["pinned"], None, "pinned")
         confirmed = frozenset(name for each in stands for name in each.notes.get("committed", ()))
@@ -74,14 +86,19 @@ class Invariants:
         return now
 
     def _moved(self, before: Contents, after: Contents, past: Past | None, confirmed: frozenset[str]) -> Past:
-        new, seen = head_of(after), past.seen if past else frozenset[str]()
-        if new is None or (before is after and past is not None):
-            return Past(seen)
+        past = past or Past(frozenset())
+        (new, _, granted), old = head_of(after), past.head
+        if new is None or (before is after and old is not None):
+            return past
         _require_whole_line(after)
-        _require_untouched(before, after, seen)
-        if past is not None and (old := head_of(before)) != new:
-            _require_fair_move(old, new, seen, confirmed, after)
-        return Past(seen | {each.commit for each in new.line})
+        _require_untouched(before, after, past.seen)
+        if granted > new.epoch:
+            return past
+        if old is not None and old != new:
+            _require_fair_move(old, new, past.seen, confirmed, before, after)
+            if self.means:
+                _require_counted(old, new)
+        return Past(past.seen | {each.commit for each in new.line}, new)
 
 
 def listen(store: Simulated) -> None:
@@ -104,7 +121,7 @@ def _require(holds: bool, otherwise: str) -> None:
 
 @cache
 def _require_whole_line(contents: Contents) -> None:
-    head = head_of(contents)
+    head = head_of(contents).head
     for each in head.line if head else ():
         _require_whole(contents, each.commit, each.manifest_digest, "named by the head")
 
@@ -123,7 +140,7 @@ def _require_whole(contents: Contents, commit: str, digest: str | None, why: str
 @cache
 def _require_untouched(before: Contents, after: Contents, seen: frozenset[str]) -> None:
     """What a writer of the head's epoch has put down stays until it has been on the line."""
-    head, prefix = head_of(after), commits_prefix(RUN)
+    head, prefix = head_of(after).head, commits_prefix(RUN)
     assert head is not None
     for key in (key for key, _ in before - after if key.startswith(prefix)):
         commit = "/".join(key.removeprefix(prefix).split("/")[:2])
@@ -134,26 +151,29 @@ def _require_untouched(before: Contents, after: Contents, seen: frozenset[str]) 
 
 @cache
 def _require_fair_move(
-    old: Head | None, new: Head, seen: frozenset[str], confirmed: frozenset[str], contents: Contents
+    old: Head, new: Head, seen: frozenset[str], confirmed: frozenset[str], earlier: Contents, contents: Contents
 ) -> None:
-    if old is None:
-        return
     _require(new.epoch >= old.epoch, f"the epoch went back from {old.epoch} to {new.epoch}")
     line, before = [each.commit for each in new.line], [each.commit for each in old.line]
     came_back = (seen - set(before)) & set(line)
     _require(not came_back, f"{came_back} had left the line and came back")
     if new.epoch > old.epoch:
-        _require(set(line) <= set(before), f"epoch {new.epoch} began with commits that the head did not name")
+        named = head_of(earlier).head or old  # granted: perhaps one that came too late to be confirmed
+        _require({*line} <= {*before, *(each.commit for each in named.line)}, f"epoch {new.epoch} began with commits that the head did not name")
         lost = ({*before} - {*line}) & confirmed
         _require(not lost or new.owner == "person", f"epoch {new.epoch} began without {lost}, which was confirmed")
         return
     _require((new.owner, new.nonce) == (old.owner, old.nonce), f"epoch {new.epoch} has two owners")
-    _require(new.seq > old.seq, f"seq went from {old.seq} to {new.seq}")
     fresh = [commit for commit in line if commit not in before]
     _require(fresh in ([], line[:1]), f"{fresh} came at once")
-    _require(new.commit == old.commit or bool(fresh), "the newest commit left the line without a new epoch")
     if fresh:
         _require_fair_commit(old, new, fresh[0], contents)
+
+
+def _require_counted(old: Head, new: Head) -> None:
+    _require((new.epoch, new.seq) > (old.epoch, old.seq), f"seq went from {old.seq} to {new.seq}")
+    left = new.epoch == old.epoch and old.commit not in [None, *(each.commit for each in new.line)]
+    _require(not left, "the newest commit left the line without a new epoch")
 
 
 def _require_fair_commit(old: Head, new: Head, commit: str, contents: Contents) -> None:

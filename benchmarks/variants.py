@@ -110,7 +110,7 @@ VARIANTS = {
     "head before manifest": Variant(
         {"publish._upload": upload_files_only, "publish.advance": advance_before_manifest}, "two writers"
     ),
-    "everything unreferenced": Variant({"publish.delete_commits": delete_unreferenced}, "two writers"),
+    "everything unreferenced": Variant({"publish.delete_commits": delete_unreferenced}, "two writers, nothing lost"),
     "the fenced clean up": Variant({"publish.advance": advance_or_clean_up}, "two writers"),
     "no seq, no new epoch": Variant(
         {"publish.advance": advance_uncounted, "rollback.take_over": go_back_without_a_new_epoch}, "writer, rollback"

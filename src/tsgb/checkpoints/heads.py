@@ -39,13 +39,16 @@ def read_head(store: Store, run: str) -> Seen:
 
 
 def move_head(store: Store, run: str, seen: Seen, new: Head, *, granted: bool) -> None:
-    """Replace the head that was `seen`; raises Conflict if it is not that any more."""
+    """Replace the head that was `seen`; raises Conflict if it is not that any more.
+
+    A granted head counts only if no newer epoch is found once it is there: whoever was granted one later must see it.
+    """
     if not granted:
         store.compare_and_set(head_key(run), seen.data, encode(sealed(new)))
         return
+    store.put_new(granted_head_key(run, new.epoch, new.seq), encode(sealed(new)))
     if _read_granted(store, run).epoch != new.epoch:
         raise Conflict(f"run «{run}» has a newer epoch than {new.epoch}; another writer was granted it.")
-    store.put_new(granted_head_key(run, new.epoch, new.seq), encode(sealed(new)))
 
 
 def sealed(head: Head) -> Head:

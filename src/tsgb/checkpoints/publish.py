@@ -77,8 +77,12 @@ def superseded(head: Head, manifest: Manifest, keep_last: int, pins: Iterable[st
 
 
 def delete_commits(store: Store, run: str, commits: Iterable[str]) -> None:
-    """Remove commits that the head does not name, the manifest of each first, so that none is torn before absent."""
-    for commit in commits:
+    """Remove commits that the head does not name any more, but those pinned until then.
+
+    The manifest of each goes first, so that none is torn before it is absent.
+    """
+    pins = pinned(store, run)
+    for commit in (each for each in commits if marker_name(each) not in pins):
         keys = store.list(f"{commits_prefix(run)}{commit}/")
         for key in sorted(keys, key=lambda key: not key.endswith(f"/{MANIFEST}")):
             store.delete(key)
