@@ -159,7 +159,8 @@ def _require_fair_move(
     _require(not came_back, f"{came_back} had left the line and came back")
     if new.epoch > old.epoch:
         named = head_of(earlier).head or old  # granted: perhaps one that came too late to be confirmed
-        _require({*line} <= {*before, *(each.commit for each in named.line)}, f"epoch {new.epoch} began with commits that the head did not name")
+        strange = {*line} - {*before} - {each.commit for each in named.line}
+        _require(not strange, f"epoch {new.epoch} began with {strange}, which the head did not name")
         lost = ({*before} - {*line}) & confirmed
         _require(not lost or new.owner == "person", f"epoch {new.epoch} began without {lost}, which was confirmed")
         return
