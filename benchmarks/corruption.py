@@ -27,6 +27,7 @@ from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import commit_key, head_key, lease_key, quarantine_prefix, stage_key
 from tsgb.cli.output import print_rows
 from tsgb.errors import Conflict, Corrupt, InputError, Missing
+from tsgb.records.run import Lease
 from tsgb.storage import LocalStore
 
 RUN, COMMITS = "damaged", 4
@@ -78,7 +79,7 @@ class Run:
         self.blobs = {put_blob(self.store, RUN, data): data for data in (b"shard %d " % n * 30 for n in range(2))}
         Journal(self.store, RUN).finish(0, "attack", OUTPUTS)
 
-    def _publish(self, lease, step: int, folder: Path) -> str:  # type: ignore[no-untyped-def]
+    def _publish(self, lease: Lease, step: int, folder: Path) -> str:
         folder.mkdir(exist_ok=True)
         for name in FILES[:-1]:
             (folder / name).write_bytes(f"{name} of step {step} ".encode() * 20)
@@ -128,8 +129,8 @@ def damage_commit(run: Run, damage: Damage, chance: random.Random) -> str:
     other = commit_key(RUN, *chance.choice(others))
     damage(run.path(commit_key(RUN, run.commits[-1], name)), run.path(other), chance)
     outcome = run.goes_on()
-    marked = run.store.list(quarantine_prefix(RUN))
-    return "used" if outcome == "recovered" and name != "manifest.json" and not marked else outcome
+    marked = run.store.list(quarantine_prefix(RUN)) or "manifest.json" in (name, other.rpartition("/")[2])
+    return outcome if marked else "used"
 
 
 def damage_head(run: Run, damage: Damage, chance: random.Random) -> str:
@@ -213,9 +214,12 @@ def main() -> None:
     """Damage, print the counts, and exit with 1 if anything damaged was used or lost."""
     arguments = parse()
     found = cases(arguments.cases, arguments.seed)
-    rows = [{"place": place, "damage": damage} | {name: n[name] for name in OUTCOMES} for (place, damage), n in found.items()]
     total = sum(found.values(), Counter())
-    rows.append({"place": "all", "damage": "all"} | {name: total[name] for name in OUTCOMES})
+    counted = {**found, ("all", "all"): total}
+    rows = [
+        {"place": place, "damage": damage} | {name: counts[name] for name in OUTCOMES}
+        for (place, damage), counts in counted.items()
+    ]
     print_rows(rows, as_json=arguments.json, title="corruption")
     sys.exit(bool(total["used"] or total["lost"]))
 

@@ -86,8 +86,8 @@ def retainer(store: Simulated) -> None:
 def person_going_back(store: Simulated) -> None:
     """Rolls back to the commit before the newest."""
     head = seen_head(store)
-    assert head is not None
-    rollback(store, RUN, head.line[1].commit, store.name)
+    if head is not None and len(head.line) > 1:
+        rollback(store, RUN, head.line[1].commit, store.name)
 
 
 def person_pinning(store: Simulated) -> None:
@@ -119,6 +119,7 @@ SCENARIOS = {
     "two writers, nothing lost": Scenario({"a": writer(), "b": writer()}, faults=0),
     "two writers": Scenario({"a": writer(2), "b": writer(2)}, faults=2),
     "three writers": Scenario({"a": writer(), "b": writer(), "c": writer()}),
+    "first commit, rollback": Scenario({"a": writer(), "person": person_going_back}, commits=1),
     "writer, rollback": Scenario({"a": writer(2), "person": person_going_back}, faults=2),
     "writer, rollback, sweep": Scenario({"a": writer(2), "person": person_going_back, "sweep": sweeper}),
     "two writers, sweep": Scenario({"a": writer(), "b": writer(), "sweep": sweeper}),
@@ -162,6 +163,7 @@ def broken(limit: int) -> Iterator[dict[str, object]]:
     for name, variant in VARIANTS.items():
         with variant.broken():
             scenario = search(variant.scenario, means=False)
+            scenario.faults = variant.faults
             story = violation(scenario, limit)
         print(f"{name}: {story}", file=sys.stderr)
         row = {"variant": name, "scenario": variant.scenario, "states": scenario.counts.states}

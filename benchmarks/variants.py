@@ -7,8 +7,8 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from tsgb.checkpoints.encoding import encode
-from tsgb.checkpoints.heads import Seen, read_head, sealed
+from tsgb.checkpoints.encoding import encode, sealed
+from tsgb.checkpoints.heads import Seen, read_head
 from tsgb.checkpoints.layout import MANIFEST, commit_key, granted_head_key, head_key
 from tsgb.checkpoints.lease import Change, advance, take_over
 from tsgb.checkpoints.retention import all_commits
@@ -26,6 +26,10 @@ class Variant(NamedTuple):
     parts: Parts
     scenario: str
     """Where that shows."""
+    violates: str
+    """How."""
+    faults: int = 0
+    """How many it takes."""
 
     @contextmanager
     def broken(self) -> Iterator[None]:
@@ -105,17 +109,16 @@ def move_granted_unchecked(store: Any, run: str, seen: Seen, new: Head, *, grant
     store.put_new(granted_head_key(run, new.epoch, new.seq), encode(sealed(new)))
 
 
+_UPLOAD = {"publish._upload": upload_files_only, "publish.advance": advance_before_manifest}
+_UNCOUNTED = {"publish.advance": advance_uncounted, "rollback.take_over": go_back_without_a_new_epoch}
+
 VARIANTS = {
-    "blind head": Variant({"lease.move_head": move_blindly}, "two writers"),
-    "head before manifest": Variant(
-        {"publish._upload": upload_files_only, "publish.advance": advance_before_manifest}, "two writers"
-    ),
-    "everything unreferenced": Variant({"publish.delete_commits": delete_unreferenced}, "two writers, nothing lost"),
-    "the fenced clean up": Variant({"publish.advance": advance_or_clean_up}, "two writers"),
-    "no seq, no new epoch": Variant(
-        {"publish.advance": advance_uncounted, "rollback.take_over": go_back_without_a_new_epoch}, "writer, rollback"
-    ),
-    "a fresh head": Variant({"publish.advance": advance_from_a_fresh_head}, "two writers"),
-    "delete first": Variant({"publish.advance": delete_then_advance}, "two writers"),
-    "granted, unchecked": Variant({"lease.move_head": move_granted_unchecked}, "granted: two writers"),
+    "blind head": Variant({"lease.move_head": move_blindly}, "two writers", "has two owners"),
+    "head before manifest": Variant(_UPLOAD, "two writers", "named by the head and has no manifest"),
+    "everything unreferenced": Variant({"publish.delete_commits": delete_unreferenced}, "two writers", "under way"),
+    "the fenced clean up": Variant({"publish.advance": advance_or_clean_up}, "two writers", "under way", faults=1),
+    "no seq, no new epoch": Variant(_UNCOUNTED, "first commit, rollback", "left the line and came back", faults=1),
+    "a fresh head": Variant({"publish.advance": advance_from_a_fresh_head}, "two writers", "committed in epoch 3"),
+    "delete first": Variant({"publish.advance": delete_then_advance}, "two writers", "named by the head and has no"),
+    "granted, unchecked": Variant({"lease.move_head": move_granted_unchecked}, "granted: two writers", "never on the line"),
 }

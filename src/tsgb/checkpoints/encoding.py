@@ -14,9 +14,10 @@ from pydantic import ValidationError
 
 from tsgb.errors import Corrupt, InputError
 from tsgb.records.base import first_problem
-from tsgb.records.run import SCHEMA, StoredRecord
+from tsgb.records.run import SCHEMA, SealedRecord, StoredRecord
 
 AnyRecord = TypeVar("AnyRecord", bound=StoredRecord)
+AnySealed = TypeVar("AnySealed", bound=SealedRecord)
 
 
 def encode(record: StoredRecord) -> bytes:
@@ -37,6 +38,16 @@ def decode(kind: type[AnyRecord], data: bytes, key: str) -> AnyRecord:
         raise Corrupt(f"{key} is not a valid {kind.__name__}: {first_problem(error)}.") from None
 
 
+def sealed(record: AnySealed) -> AnySealed:
+    """The record with its checksum."""
+    return record.model_copy(update={"checksum": _checksum(record)})
+
+
+def is_intact(record: SealedRecord) -> bool:
+    """Say whether a record that was read has the checksum that it was written with."""
+    return record.checksum == _checksum(record)
+
+
 def digest_of(data: bytes) -> str:
     """Return the BLAKE3 of some bytes, in hexadecimal."""
     return blake3(data).hexdigest()
@@ -45,6 +56,10 @@ def digest_of(data: bytes) -> str:
 def digest_of_file(path: Path) -> str:
     """Return the BLAKE3 of a file, in hexadecimal, without loading it whole."""
     return blake3().update_mmap(path).hexdigest() if path.stat().st_size else digest_of(b"")
+
+
+def _checksum(record: SealedRecord) -> str:
+    return digest_of(encode(record.model_copy(update={"checksum": ""})))
 
 
 def _version(data: bytes) -> int:

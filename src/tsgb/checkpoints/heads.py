@@ -7,12 +7,13 @@ that the manager granted: highest epoch, then highest `seq`. A writer of a lower
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import NamedTuple
 
-from tsgb.checkpoints.encoding import decode, digest_of, encode
-from tsgb.checkpoints.layout import epochs_prefix, granted_head_key, head_key
+from tsgb.checkpoints.encoding import decode, encode, is_intact, sealed
+from tsgb.checkpoints.layout import epochs_prefix, granted_head_key, head_key, lease_key
 from tsgb.errors import Conflict, Corrupt, Missing
-from tsgb.records.run import Head
+from tsgb.records.run import Head, Lease
 from tsgb.storage import Store
 
 _GRANTED = re.compile(r".*/epochs/(\d+)/(lease|heads/(\d+))\.json")
@@ -30,12 +31,16 @@ class Seen(NamedTuple):
 
 
 def read_head(store: Store, run: str) -> Seen:
-    """Return the head of a run; raises Corrupt if it is damaged."""
-    try:
-        data = store.get(head_key(run))
-    except Missing:
-        return _read_granted(store, run)
-    return Seen(_opened(data, head_key(run)), data)
+    """Return the head of a run; raises Corrupt if it is damaged, or gone though somebody acquired the run with it."""
+    with suppress(Missing):
+        return _read_fencing(store, run)
+    seen = _read_granted(store, run)
+    if seen.epoch and not _is_granted(store, run, seen.epoch):
+        with suppress(Missing):  # written before the lease, perhaps since
+            return _read_fencing(store, run)
+        cure = f"`tsgb checkpoints repair {run}` builds it anew"
+        raise Corrupt(f"{head_key(run)} is gone, though the run has epochs; {cure}.")
+    return seen
 
 
 def move_head(store: Store, run: str, seen: Seen, new: Head, *, granted: bool) -> None:
@@ -51,9 +56,14 @@ def move_head(store: Store, run: str, seen: Seen, new: Head, *, granted: bool) -
         raise Conflict(f"run «{run}» has a newer epoch than {new.epoch}; another writer was granted it.")
 
 
-def sealed(head: Head) -> Head:
-    """The head with its checksum."""
-    return head.model_copy(update={"checksum": _checksum(head)})
+def _read_fencing(store: Store, run: str) -> Seen:
+    data = store.get(head_key(run))
+    return Seen(_opened(data, head_key(run)), data)
+
+
+def _is_granted(store: Store, run: str, epoch: int) -> bool:
+    key = lease_key(run, epoch)
+    return decode(Lease, store.get(key), key).granted
 
 
 def _read_granted(store: Store, run: str) -> Seen:
@@ -74,10 +84,6 @@ def _opened(data: bytes, key: str) -> Head:
         head = decode(Head, data, key)
     except Corrupt as error:
         raise Corrupt(f"{str(error).removesuffix('.')}; {cure}.") from None
-    if head.checksum != _checksum(head):
+    if not is_intact(head):
         raise Corrupt(f"{key} is damaged: its checksum does not fit; {cure}.")
     return head
-
-
-def _checksum(head: Head) -> str:
-    return digest_of(encode(head.model_copy(update={"checksum": ""})))

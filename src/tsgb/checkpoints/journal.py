@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 from tsgb.checkpoints.blobs import put_blob
-from tsgb.checkpoints.encoding import decode, encode
+from tsgb.checkpoints.encoding import decode, encode, is_intact, sealed
 from tsgb.checkpoints.layout import shard_key, stage_key
-from tsgb.errors import Conflict, Missing
+from tsgb.errors import Conflict, Corrupt, Missing
 from tsgb.records.run import SCHEMA, ShardRecord, StageRecord, StoredRecord
 from tsgb.storage import Store
 
@@ -24,17 +24,20 @@ class Journal:
         self.run = run
 
     def done(self, round_number: int, stage: str) -> dict[str, Any] | None:
-        """Return the outputs of a stage, or None if it is not done."""
+        """Return the outputs of a stage, or None if it is not done; raises Corrupt if its record is damaged."""
         key = stage_key(self.run, round_number, stage)
         try:
-            return decode(StageRecord, self.store.get(key), key).outputs
+            record = decode(StageRecord, self.store.get(key), key)
         except Missing:
             return None
+        if record.checksum and not is_intact(record):  # early records have none
+            raise Corrupt(f"{key} is damaged: its checksum does not fit; delete it, and the stage is done again.")
+        return record.outputs
 
     def finish(self, round_number: int, stage: str, outputs: dict[str, Any]) -> None:
         """Record that a stage is done; raises Conflict if it was finished with other outputs."""
         record = StageRecord(schema=SCHEMA, round=round_number, stage=stage, outputs=outputs)
-        self._put(stage_key(self.run, round_number, stage), record)
+        self._put(stage_key(self.run, round_number, stage), sealed(record))
 
     def shard_done(self, round_number: int, stage: str, shard: int) -> str | None:
         """Return the digest of a part of a stage, to be read with `get_blob`, or None if it is not done."""

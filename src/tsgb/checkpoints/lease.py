@@ -11,8 +11,8 @@ import platform
 from collections.abc import Callable, Mapping
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import decode, encode
-from tsgb.checkpoints.heads import Seen, move_head, read_head, sealed
+from tsgb.checkpoints.encoding import decode, encode, sealed
+from tsgb.checkpoints.heads import Seen, move_head, read_head
 from tsgb.checkpoints.layout import lease_key
 from tsgb.errors import Conflict, Fenced, NoCompareAndSet
 from tsgb.records.run import SCHEMA, Head, Lease

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from uuid import uuid4
 
-from tsgb.checkpoints.encoding import digest_of, encode
-from tsgb.checkpoints.heads import read_head, sealed
+from tsgb.checkpoints.encoding import digest_of, encode, sealed
+from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import epochs_prefix, head_key, position
 from tsgb.checkpoints.manifest import read_manifest
 from tsgb.checkpoints.retention import all_commits
@@ -35,12 +35,14 @@ def repair(store: Store, run: str, owner: str) -> Head | None:
     return head
 
 
-def _damaged(store: Store, run: str, error: Corrupt) -> bytes:
-    """The bytes that are to be replaced."""
-    if not store.exists(head_key(run)):
+def _damaged(store: Store, run: str, error: Corrupt) -> bytes | None:
+    """The bytes that are to be replaced; None: they are gone."""
+    if store.exists(head_key(run)):
+        return store.get(head_key(run))
+    if any("/heads/" in key for key in store.list(epochs_prefix(run))):
         cure = "delete that object, and the head before it is the newest"
         raise NoCompareAndSet(f"run «{run}» has granted epochs, whose heads are written once ({error}): {cure}.")
-    return store.get(head_key(run))
+    return None
 
 
 def _head(store: Store, run: str, owner: str, line: list[Kept]) -> Head:

@@ -37,6 +37,13 @@ class StoredRecord(Record):
     """Version of the contract in `checkpoints_schema/`."""
 
 
+class SealedRecord(StoredRecord):
+    """A record that nothing else names by its digest, and which therefore carries its own."""
+
+    checksum: str = ""
+    """BLAKE3 of this record with an empty checksum."""
+
+
 class RunRecord(StoredRecord):
     """`run.json`: what a run was started with; never changed."""
 
@@ -59,7 +66,7 @@ class Kept(Record):
     """BLAKE3 of its manifest."""
 
 
-class Head(StoredRecord):
+class Head(SealedRecord):
     """`HEAD`: the only mutable object of a run, moved by compare-and-set alone."""
 
     seq: Count
@@ -76,8 +83,6 @@ class Head(StoredRecord):
     """BLAKE3 of that commit's manifest."""
     kept: tuple[Kept, ...] = ()
     """The commits before it that are still kept, newest first: where to go on should the newest be damaged."""
-    checksum: str = ""
-    """BLAKE3 of this record with an empty checksum."""
 
     @property
     def line(self) -> tuple[Kept, ...]:
@@ -158,7 +163,7 @@ class Manifest(StoredRecord):
         return f"e{self.epoch}/r{self.round}-{self.stage}-s{self.step}-{self.nonce}"
 
 
-class StageRecord(StoredRecord):
+class StageRecord(SealedRecord):
     """`rounds/<n>/<stage>.json`: a stage that is done, and what came out."""
 
     round: Count
