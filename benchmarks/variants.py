@@ -111,6 +111,7 @@ def move_granted_unchecked(store: Any, run: str, seen: Seen, new: Head, *, grant
 
 _UPLOAD = {"publish._upload": upload_files_only, "publish.advance": advance_before_manifest}
 _UNCOUNTED = {"publish.advance": advance_uncounted, "rollback.take_over": go_back_without_a_new_epoch}
+_UNCHECKED = {"lease.move_head": move_granted_unchecked}
 
 VARIANTS = {
     "blind head": Variant({"lease.move_head": move_blindly}, "two writers", "has two owners"),
@@ -120,5 +121,5 @@ VARIANTS = {
     "no seq, no new epoch": Variant(_UNCOUNTED, "first commit, rollback", "left the line and came back", faults=1),
     "a fresh head": Variant({"publish.advance": advance_from_a_fresh_head}, "two writers", "committed in epoch 3"),
     "delete first": Variant({"publish.advance": delete_then_advance}, "two writers", "named by the head and has no"),
-    "granted, unchecked": Variant({"lease.move_head": move_granted_unchecked}, "granted: two writers", "never on the line"),
+    "granted, unchecked": Variant(_UNCHECKED, "granted: two writers", "never on the line"),
 }

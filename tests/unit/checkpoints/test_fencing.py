@@ -146,3 +146,32 @@ def test_the_resume_point_is_the_newest_commit_and_says_what_it_skips(
     manifest, skipped = resume_point(store, "demo")
     assert manifest == first
     assert second.commit in skipped[0]
+
+
+def test_a_head_that_is_gone_is_noticed_and_repaired(store: LocalStore, publish_step: PublishStep) -> None:
+    lease = acquire(store, "demo", "me")
+    commits = [publish_step(lease, step).commit for step in range(2)]
+    store.delete("runs/demo/HEAD")
+    with pytest.raises(Corrupt, match="runs/demo/HEAD is gone"):
+        acquire(store, "demo", "next")
+    assert repair(store, "demo", "a person") is not None
+    assert [manifest.commit for manifest in chain(store, "demo")] == commits[::-1]
+
+
+def test_a_zombie_that_writes_its_head_after_the_next_epoch_was_granted_deletes_nothing(tmp_path: Path) -> None:
+    class Replaced(LocalStore):
+        """Another writer is granted the run, and takes it over, just before a head is written."""
+
+        def put_new(self, key: str, data: bytes) -> None:
+            if "/epochs/1/heads/" in key:
+                other = LocalStore(self.root)
+                acquire(other, "demo", "ignored", granted_epoch=grant(other, "demo", "next").epoch)
+            super().put_new(key, data)
+
+    store, folder = LocalStore(tmp_path / "store"), tmp_path / "state"
+    old = acquire(store, "demo", "ignored", granted_epoch=grant(store, "demo", "first").epoch)
+    commits = [commit(store, old, step, folder) for step in range(3)]
+    place = {"round_number": 0, "stage": "train", "step": 3, "keep_last": 2}
+    with pytest.raises(Fenced):
+        publish(Replaced(store.root), old, folder=write(folder, 3), **place)  # type: ignore[arg-type]
+    assert [manifest.commit for manifest in chain(store, "demo")] == commits[::-1]

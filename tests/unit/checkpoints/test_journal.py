@@ -87,3 +87,12 @@ def test_other_settings_are_refused_naming_each_key_both_values_and_the_cure(sto
         "old was true, now not set; training.steps was 10, now 20; "
         "set them back, or start another run under another name."
     )
+
+
+def test_a_changed_number_in_the_record_of_a_stage_is_noticed(store: LocalStore) -> None:
+    journal = Journal(store, "demo")
+    journal.finish(0, "sets", {"loss": 0.25})
+    path = store.root / "runs/demo/rounds/0/sets.json"
+    path.write_bytes(path.read_bytes().replace(b"0.25", b"0.35"))
+    with pytest.raises(Corrupt, match=r"rounds/0/sets.json is damaged: its checksum does not fit; delete it"):
+        journal.done(0, "sets")

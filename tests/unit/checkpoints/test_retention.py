@@ -10,7 +10,7 @@ from tsgb.checkpoints import Journal, acquire, fetch, pin, retain, sweep_fenced,
 from tsgb.checkpoints.chain import chain
 from tsgb.checkpoints.heads import read_head
 from tsgb.checkpoints.layout import commit_key
-from tsgb.errors import Fenced, Missing
+from tsgb.errors import Fenced, InputError, Missing
 from tsgb.storage import LocalStore
 
 from .conftest import PublishStep
@@ -85,6 +85,24 @@ def test_a_pinned_commit_is_kept_until_it_is_unpinned(store: LocalStore, publish
     assert first not in commits(store)
     with pytest.raises(Missing):
         pin(store, "demo", first)
+
+
+def test_a_pin_set_while_its_commit_is_leaving_the_chain_keeps_it_or_is_refused(
+    store: LocalStore, publish_step: PublishStep, tmp_path: Path
+) -> None:
+    class Pinning(LocalStore):
+        """Somebody pins the first commit just before, or just after, the head moves."""
+
+        def compare_and_set(self, key: str, expected: bytes | None, new: bytes) -> None:
+            pin(store, "demo", first)
+            super().compare_and_set(key, expected, new)
+            with pytest.raises(InputError, match="has left the chain"):
+                pin(store, "demo", second)
+
+    lease = acquire(store, "demo", "me")
+    first, second, *_ = [publish_step(lease, step).commit for step in range(4)]
+    retain(Pinning(store.root), lease, keep_last=2)
+    assert first in commits(store)
 
 
 def test_a_fenced_writer_deletes_nothing(store: LocalStore, publish_step: PublishStep) -> None:
