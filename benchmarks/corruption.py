@@ -78,6 +78,7 @@ class Run:
         self.commits = [self._publish(lease, step, root / "state") for step in range(COMMITS)]
         self.blobs = {put_blob(self.store, RUN, data): data for data in (b"shard %d " % n * 30 for n in range(2))}
         Journal(self.store, RUN).finish(0, "attack", OUTPUTS)
+        self.right = self._contents()
 
     def _publish(self, lease: Lease, step: int, folder: Path) -> str:
         folder.mkdir(exist_ok=True)
@@ -95,15 +96,15 @@ class Run:
     @contextmanager
     def restored(self) -> Iterator[None]:
         """Put everything back in the end."""
-        before = self._contents()
         try:
             yield
         finally:
-            for path in self._contents().keys() - before.keys():
+            now = self._contents()
+            for path in now.keys() - self.right.keys():
                 path.unlink()
-            for path, data in before.items():
+            for path in (path for path, data in self.right.items() if now.get(path) != data):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(data)
+                path.write_bytes(self.right[path])
             rmtree(self.folder, ignore_errors=True)
 
     def _contents(self) -> Mapping[Path, bytes]:
