@@ -79,6 +79,7 @@ class Run:
         self.blobs = {put_blob(self.store, RUN, data): data for data in (b"shard %d " % n * 30 for n in range(2))}
         Journal(self.store, RUN).finish(0, "attack", OUTPUTS)
         self.right = self._contents()
+        self.head = read_head(self.store, RUN).head
 
     def _publish(self, lease: Lease, step: int, folder: Path) -> str:
         folder.mkdir(exist_ok=True)
@@ -138,8 +139,9 @@ def damage_head(run: Run, damage: Damage, chance: random.Random) -> str:
     """Damage the head; it has to be refused, and repaired to the same chain."""
     damage(run.path(head_key(RUN)), run.path(lease_key(RUN, 1)), chance)
     try:
-        if read_head(run.store, RUN).head is not None:
-            return "used"
+        head = read_head(run.store, RUN).head
+        if head is not None:  # whole, if no more than the last line's end was lost
+            return "unread" if head == run.head else "used"
     except (Corrupt, InputError):
         pass
     repair(run.store, RUN, "a person")
