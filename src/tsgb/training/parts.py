@@ -5,7 +5,7 @@ The cut depends on the examples alone, never on how many processes compute it: s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 from tsgb.records.training import Example
@@ -28,6 +28,20 @@ def micro_batches(part: Sequence[Example], tokens: int) -> Iterator[list[Example
         batch: list[Example] = []
         for example in members:
             if batch and (len(batch) + 1) * len(example.ids) > tokens:
+                yield batch
+                batch = []
+            batch.append(example)
+        yield batch
+
+
+def packed_batches(
+    part: Sequence[Example], tokens: int, reach: Callable[[Example], tuple[int, float]]
+) -> Iterator[list[Example]]:
+    """Examples that need the model as far up together, at most `tokens` in all, or else a single example."""
+    for _, members in groupby(sorted(part, key=lambda example: (reach(example), _by_length(example))), reach):
+        batch: list[Example] = []
+        for example in members:
+            if batch and sum(len(each.ids) for each in batch) + len(example.ids) > tokens:
                 yield batch
                 batch = []
             batch.append(example)

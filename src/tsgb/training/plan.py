@@ -91,7 +91,15 @@ class TrainingPlan(Record):
     parts: int = Field(2, ge=1)
     """Virtual ranks of a step: their gradients are summed in this order, wherever they were computed."""
     micro_tokens: int = Field(2048, ge=1)
-    """Most padded tokens in one forward pass."""
+    """Most tokens in one forward pass, padding included."""
+    packed: bool = False
+    """Whether sequences are laid end to end in one row without padding (`models.packing`), kinds together."""
+    keep_references: bool = True
+    """Whether the frozen model's states are computed one by one and kept, or with each micro-batch and not kept."""
+    recompute: bool = False
+    """Whether blocks compute their activations again in the backward pass instead of keeping them."""
+    fused_lora: bool = False
+    """Whether LoRA modules that read the same tensor compute together (`models.fused`)."""
 
     def batch(self, kind: Kind) -> int:
         """Examples of a kind in one step."""

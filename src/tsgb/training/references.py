@@ -1,7 +1,8 @@
 """What the frozen model makes of an example: it never changes, so it is computed once and kept.
 
 Promises: each reference is computed by itself, unpadded, so its bits do not depend on which step first asked for it,
-nor on whether it was still kept; at most `limit` bytes are kept, and what does not fit is computed again each time.
+nor on whether it was still kept; at most `limit` bytes are kept, and what does not fit is computed again each time. A
+plan that keeps none has them computed with the micro-batch that asks: they are then a function of that step.
 
 Shapes: L layers, N masked tokens, D hidden size, V vocabulary.
 """
@@ -14,11 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tsgb.breakers.representations import hidden_states, logits, padded
+from tsgb.breakers.representations import logits
 from tsgb.models.loading import Base, using
-from tsgb.records.training import Example
+from tsgb.records.training import Example, Kind
+from tsgb.training.forward import Forward
 from tsgb.training.plan import TrainingPlan
-from tsgb.training.terms import depth, layers
+from tsgb.training.terms import needs_reference, predicts
 
 GIBIBYTE = 2**30
 
@@ -33,14 +35,21 @@ class References:
         self._base, self._plan, self._room = base, plan, limit
         self._kept: dict[str, Tensor] = {}
 
-    def of(self, examples: Sequence[Example]) -> Tensor:
-        """The references of examples of one kind, side by side along their tokens."""
-        references = [self._one(example) for example in examples]
+    def of(self, examples: Sequence[Example]) -> dict[Kind, Tensor]:
+        """The references of each kind that needs any, side by side along its examples' tokens."""
+        needing = [example for example in examples if needs_reference(self._plan, example.kind)]
+        alone = [example for example in needing if self._plan.keep_references or example.kind == "boundary"]
+        together = [example for example in needing if example not in alone]
+        kept = {kind: self._side_by_side(kind, alone) for kind in {example.kind for example in alone}}
+        return kept | (self._compute(together) if together else {})
+
+    def _side_by_side(self, kind: Kind, examples: Sequence[Example]) -> Tensor:
+        references = [self._one(example) for example in examples if example.kind == kind]
         return torch.cat(references, dim=0 if references[0].dim() == 2 else 1)
 
     def _one(self, example: Example) -> Tensor:
         if example.id not in self._kept:
-            reference = self._compute(example)
+            reference = self._compute([example])[example.kind]
             if reference.nbytes > self._room:
                 return reference
             self._room -= reference.nbytes
@@ -48,19 +57,14 @@ class References:
         return self._kept[example.id]
 
     @torch.no_grad()
-    def _compute(self, example: Example) -> Tensor:
-        plan, model, kind = self._plan, self._base.model, example.kind
-        beside = kind in ("twin", "boundary")
-        ids = example.reference_ids if beside else example.ids
-        mask_BT = padded([example.reference_mask if beside else example.mask])
-        with using(self._base, None):
-            ids_BT = padded([ids]).to(model.device)
-            states_LBTD = hidden_states(model, ids_BT, layers(plan, kind), depth=depth(plan, kind))
-            if kind == "twin" and plan.twin_loss != "hidden":
-                before_ND = states_LBTD[0, :, :-1][mask_BT[:, 1:]]
-                return torch.log_softmax(logits(model, before_ND).float(), dim=-1)
-        states_LND = states_LBTD[:, mask_BT]
-        if kind != "boundary":
-            return states_LND
-        centres_LD = F.normalize(states_LND.float(), dim=-1).mean(dim=1)
-        return centres_LD[:, None].expand(-1, sum(example.mask), -1)
+    def _compute(self, examples: Sequence[Example]) -> dict[Kind, Tensor]:
+        """What one pass of the frozen model over all of them gives; a boundary comes alone."""
+        forward = Forward(self._base.model, self._plan, examples, reference=True)
+        with using(self._base, None), forward.on():
+            read = {kind: each.hidden_LND for kind, each in forward.read().items()}
+            if "twin" in read and predicts(self._plan, "twin"):
+                read["twin"] = torch.log_softmax(logits(self._base.model, read["twin"][0]).float(), dim=-1)
+        if "boundary" in read:
+            centres_LD = F.normalize(read["boundary"].float(), dim=-1).mean(dim=1)
+            read["boundary"] = centres_LD[:, None].expand(-1, sum(examples[0].mask), -1)
+        return read

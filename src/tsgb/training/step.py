@@ -5,14 +5,16 @@ however it is cut; the loss is c_s·L_rerouting + c_r·L_retain + α·W·L_twin 
 unless the plan chooses others (`training.terms`).
 Leaves out: the optimizer, and who computes which part (`training.engine`).
 
-Shapes: B sequences, T tokens, L layers, N masked tokens, D hidden size.
+Shapes: L layers, N masked tokens, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from math import inf
 
 import torch
 from torch import Tensor
@@ -31,13 +33,17 @@ from tsgb.breakers.losses import (
     triplet_loss,
     twin_loss,
 )
-from tsgb.breakers.representations import hidden_states, logits, padded
+from tsgb.breakers.representations import LAST, logits
+from tsgb.errors import ModelError
+from tsgb.models.fused import FusedLora
 from tsgb.models.loading import Base, using
+from tsgb.models.recompute import recomputed
 from tsgb.records.training import KINDS, Example, Kind
-from tsgb.training.parts import cut, micro_batches
+from tsgb.training.forward import Forward, Read
+from tsgb.training.parts import cut, micro_batches, packed_batches
 from tsgb.training.plan import Strata, TrainingPlan, draw
 from tsgb.training.references import References
-from tsgb.training.terms import Micro, count, depth, layers, micro_steps, needs_reference, weights
+from tsgb.training.terms import Micro, count, depth, layers, micro_steps, predicts, weights
 from tsgb.training.vector import AdapterVector
 
 
@@ -56,6 +62,7 @@ class PartWorker:
         self._base, self._name, self._plan, self._strata = base, name, plan, strata
         self._adapter = AdapterVector(base, name)
         self._references = References(base, plan)
+        self._fused = FusedLora(base, name) if plan.fused_lora else None
         size = base.model.config.get_text_config().hidden_size
         self._directions_LD = random_directions(len(plan.layers), size, plan.seed).to(base.model.device)
 
@@ -63,10 +70,10 @@ class PartWorker:
         """The part's share of the step's gradient at the adapter `vector`; `step` counts finished steps."""
         self._adapter.write(vector)
         sums: defaultdict[str, float] = defaultdict(float)
-        with using(self._base, self._name):
+        with using(self._base, self._name), self._switches(), _out_of_memory(self._plan):
             for micro, drawn in enumerate(micro_steps(self._plan, draw(self._plan, self._strata, step))):
                 scales = self._scales(step, micro, drawn)
-                for batch in micro_batches(cut(drawn, self._plan.parts)[part], self._plan.micro_tokens):
+                for batch in self._batches(cut(drawn, self._plan.parts)[part]):
                     for key, value in self._backward(batch, scales).items():
                         sums[key] += value
         return PartGradient(self._adapter.take_gradient(), dict(sums))
@@ -77,24 +84,47 @@ class PartWorker:
         each = weights(plan, step, micro)
         return {kind: each[kind] / count(plan, kind, members) for kind, members in by_kind.items() if members}
 
-    def _backward(self, batch: Sequence[Example], scales: dict[Kind, float]) -> dict[str, float]:
-        """Add the gradient of a micro-batch of one kind to the adapter's; what was seen on the way."""
-        kind = batch[0].kind
-        total, cosine = self._loss(kind, batch)
-        (scales[kind] * total).backward()  # type: ignore[no-untyped-call]
-        seen = {kind: total.item(), f"{kind}_count": count(self._plan, kind, batch), "cosine": cosine}
-        return seen | {"tokens": sum(len(example.ids) for example in batch)}
+    def _batches(self, part: Sequence[Example]) -> Iterator[list[Example]]:
+        if self._plan.packed:
+            return packed_batches(part, self._plan.micro_tokens, self._reach)
+        return micro_batches(part, self._plan.micro_tokens)
 
-    def _loss(self, kind: Kind, batch: Sequence[Example]) -> tuple[Tensor, float]:
-        """The summed loss of a micro-batch of one kind; for breakers also the sum of cosines before the ReLU."""
-        plan, model = self._plan, self._base.model
-        ids_BT, mask_BT = self._tensors(batch)
-        references = self._references.of(batch) if needs_reference(plan, kind) else None
-        hidden_LBTD = hidden_states(model, ids_BT, layers(plan, kind), depth=depth(plan, kind))
-        if kind == "twin" and plan.twin_loss != "hidden":
-            scores_NV = logits(model, hidden_LBTD[0, :, :-1][mask_BT[:, 1:]])
-            return self._continued(scores_NV, references, ids_BT[:, 1:][mask_BT[:, 1:]]), 0.0
-        hidden_LND = hidden_LBTD[:, mask_BT]
+    def _reach(self, example: Example) -> tuple[int, float]:
+        """Where the model is taken to end for an example, and the highest layer that is read of it."""
+        read = layers(self._plan, example.kind)
+        return depth(self._plan, example.kind) or 0, inf if LAST in read else max(read)
+
+    @contextmanager
+    def _switches(self) -> Iterator[None]:
+        """What the plan says about how, and not what, the model computes."""
+        with ExitStack() as stack:
+            if self._fused is not None:
+                stack.enter_context(self._fused.on())
+            if self._plan.recompute:
+                stack.enter_context(recomputed(self._base.model))
+            yield
+
+    def _backward(self, batch: Sequence[Example], scales: Mapping[Kind, float]) -> dict[str, float]:
+        """Add the gradient of a micro-batch to the adapter's; what was seen on the way."""
+        references = self._references.of(batch)
+        forward = Forward(self._base.model, self._plan, batch)
+        seen: dict[str, float] = {"tokens": sum(len(example.ids) for example in batch), "cosine": 0.0}
+        with forward.on():
+            losses: list[Tensor] = []
+            for kind, read in forward.read().items():
+                total, cosine = self._loss(kind, read, references.get(kind))
+                losses.append(scales[kind] * total)
+                members = [example for example in batch if example.kind == kind]
+                seen |= {kind: total.item(), f"{kind}_count": count(self._plan, kind, members)}
+                seen["cosine"] += cosine
+            torch.autograd.backward(losses)
+        return seen
+
+    def _loss(self, kind: Kind, read: Read, references: Tensor | None) -> tuple[Tensor, float]:
+        """The summed loss of one kind in a micro-batch; for breakers also the sum of cosines before the ReLU."""
+        plan, model, hidden_LND = self._plan, self._base.model, read.hidden_LND
+        if predicts(plan, kind):
+            return self._continued(logits(model, hidden_LND[0]), references, read.tokens_N), 0.0
         if kind == "breaker":
             return self._rerouted(hidden_LND, references)
         assert references is not None
@@ -127,7 +157,16 @@ class PartWorker:
             summed = rerouting_loss(cosines_LN)
         return summed.total, float(cosines_LN.detach().sum())
 
-    def _tensors(self, batch: Sequence[Example]) -> tuple[Tensor, Tensor]:
-        device: torch.device = self._base.model.device
-        ids_BT = padded([example.ids for example in batch]).to(device)
-        return ids_BT, padded([example.mask for example in batch]).to(device)
+
+@contextmanager
+def _out_of_memory(plan: TrainingPlan) -> Iterator[None]:
+    """Answer a lack of memory with the settings that need less of it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        cure = f"set breaker.micro_tokens, now {plan.micro_tokens}, to {max(1, plan.micro_tokens // 2)}"
+        if not plan.recompute:
+            cure += ", or breaker.recompute to true"
+        raise ModelError(f"A micro-batch needs more memory than there is: {cure}.") from error

@@ -41,6 +41,17 @@ def depth(plan: TrainingPlan, kind: Kind) -> int | None:
     return max(plan.layers) + 1 if plan.mode == "upstream" and kind == "retain" else None
 
 
+def predicts(plan: TrainingPlan, kind: Kind) -> bool:
+    """Whether a kind's loss looks at what is said next: at the tokens before the masked ones."""
+    return kind == "twin" and plan.twin_loss != "hidden"
+
+
+def needed_blocks(plan: TrainingPlan) -> int | None:
+    """How many blocks a training by this plan runs; None: all of them, and perhaps the LM head."""
+    read = {layer for kind in KINDS if plan.batch(kind) for layer in layers(plan, kind)}
+    return None if LAST in read else max(*read, max(plan.adapter_layers) + 1)
+
+
 def needs_reference(plan: TrainingPlan, kind: Kind) -> bool:
     """Whether a kind's loss asks the frozen model at all."""
     if kind == "breaker":

@@ -54,6 +54,46 @@ def test_micro_batches_and_parts_do_not_change_the_gradient(
     torch.testing.assert_close(whole_gradient(base, plan.model_copy(update=cutting), examples), expected)
 
 
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"packed": True},
+        {"packed": True, "micro_tokens": 10**6},
+        {"packed": True, "keep_references": False, "micro_tokens": 300},
+        {"keep_references": False},
+        {"recompute": True},
+        {"fused_lora": True},
+        {"packed": True, "keep_references": False, "recompute": True, "fused_lora": True},
+    ],
+    ids=lambda way: "-".join(way),
+)
+def test_how_a_step_is_computed_does_not_change_its_gradient(
+    way: dict[str, int | bool], base: Base, plan: TrainingPlan, examples: tuple[Example, ...]
+) -> None:
+    expected = whole_gradient(base, plan, examples)
+    torch.testing.assert_close(
+        whole_gradient(base, plan.model_copy(update=way), examples), expected, atol=1e-5, rtol=1e-5
+    )
+
+
+def test_recomputing_changes_no_bit(base: Base, plan: TrainingPlan, examples: tuple[Example, ...]) -> None:
+    expected = whole_gradient(base, plan, examples)
+    assert torch.equal(whole_gradient(base, plan.model_copy(update={"recompute": True}), examples), expected)
+
+
+def test_packed_kinds_that_need_the_same_blocks_share_a_pass(
+    base: Base, plan: TrainingPlan, examples: tuple[Example, ...]
+) -> None:
+    passes: list[tuple[int, ...]] = []
+    base.model.base_model.register_forward_pre_hook(
+        lambda _, args, kwargs: passes.append(tuple(kwargs["input_ids"].shape)), with_kwargs=True
+    )
+    whole = {"parts": 1, "micro_tokens": 10**6, "packed": True, "keep_references": False}
+    whole_gradient(base, plan.model_copy(update=whole), examples)
+    assert len(passes) == 5  # adapted: breakers, retain and twins; frozen: breakers, retain, the twins' own
+    assert all(rows == 1 for rows, _ in passes)
+
+
 @pytest.mark.parametrize("kind", ["breaker", "retain", "twin"])
 def test_every_loss_reaches_the_adapter(
     kind: str, base: Base, plan: TrainingPlan, examples: tuple[Example, ...]
@@ -67,9 +107,9 @@ def test_a_reference_has_the_same_bits_whether_kept_or_computed_again(
 ) -> None:
     kept, forgetful = References(base, plan), References(base, plan, limit=0)
     for example in examples:
-        first = kept.of([example])
-        assert torch.equal(kept.of([example]), first)
-        assert torch.equal(forgetful.of([example]), first)
+        first = kept.of([example])[example.kind]
+        assert torch.equal(kept.of([example])[example.kind], first)
+        assert torch.equal(forgetful.of([example])[example.kind], first)
 
 
 @pytest.mark.parametrize("name", get_args(ReroutingLoss))
