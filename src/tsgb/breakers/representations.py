@@ -21,6 +21,7 @@ from transformers import PreTrainedModel
 
 from tsgb.errors import ModelError
 from tsgb.models.loading import find_blocks
+from tsgb.models.trunk import cut_from
 
 LAST = -1
 
@@ -100,6 +101,17 @@ def _caught(blocks: nn.ModuleList, layers: Sequence[int]) -> Iterator[dict[int, 
 
 
 def _checked(layer: int, count: int, model: PreTrainedModel) -> int:
+    if (whole := cut_from(model)) is not None:
+        return _below_cut(layer, count, whole, model)
     if not LAST <= layer <= count:
         raise ModelError(f"{type(model).__name__} has no layer {layer}: choose 0 to {count}, or -1 for the last.")
     return LAST if layer == count else layer
+
+
+def _below_cut(layer: int, count: int, whole: int, model: PreTrainedModel) -> int:
+    if not 0 <= layer <= count:
+        raise ModelError(
+            f"{type(model).__name__} was loaded with {count} of its {whole} blocks and has no layer {layer}: "
+            f"choose 0 to {count}, or set model.only_needed_blocks to false."
+        )
+    return layer

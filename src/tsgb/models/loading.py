@@ -23,10 +23,11 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging
 
 from tsgb.errors import ModelError
+from tsgb.models.trunk import load_model
 
 WEIGHTS = "adapter_model.safetensors"
 PREFIX = "base_model.model."
@@ -44,12 +45,17 @@ class Base:
     adapters: dict[str, LoraConfig] = field(default_factory=dict)
 
 
-def load_base(path_or_id: str | Path, *, dtype: str = "float32", device: str = "cpu") -> Base:
-    """Load a causal language model and its tokenizer from a folder or a hub id; raises `ModelError` if it is none."""
+def load_base(
+    path_or_id: str | Path, *, dtype: str = "float32", device: str = "cpu", blocks: int | None = None
+) -> Base:
+    """Load a causal language model and its tokenizer from a folder or a hub id; raises `ModelError` if it is none.
+
+    With `blocks` no more than the first so many are loaded (`models.trunk`): enough to train, not to generate.
+    """
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     name = str(path_or_id)
     try:
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=_dtype(dtype))
+        model = load_model(name, _dtype(dtype), blocks)
         tokenizer = AutoTokenizer.from_pretrained(name, padding_side="left")
     except (OSError, ValueError, SafetensorError, LookupError, TypeError, AttributeError) as error:
         raise ModelError(
