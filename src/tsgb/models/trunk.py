@@ -56,7 +56,7 @@ def load_model(name: str, dtype: torch.dtype, blocks: int | None = None) -> PreT
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(name, dtype=dtype)
         return model
     config = _cut(whole, blocks)
-    with _only_needed_files(name, blocks) as folder, _quiet():
+    with _only_needed_files(name, config) as folder, _quiet():
         model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=dtype)
     model.config.name_or_path = name
     for after in [key for key, _ in model.base_model.named_children() if AFTER.search(key)]:
@@ -84,18 +84,19 @@ def _cut(config: PreTrainedConfig, blocks: int) -> PreTrainedConfig:
 
 
 @contextmanager
-def _only_needed_files(name: str, blocks: int) -> Iterator[str]:
+def _only_needed_files(name: str, config: PreTrainedConfig) -> Iterator[str]:
     """A place with those files of a sharded checkpoint that hold a needed tensor; else the checkpoint itself."""
     found = cached_file(name, INDEX, _raise_exceptions_for_missing_entries=False)
     if found is None:
         yield name
         return
     index = json.loads(Path(found).read_text(encoding="utf-8"))
-    index["weight_map"] = _needed(index["weight_map"], blocks)
+    index["weight_map"] = _needed(index["weight_map"], config.get_text_config().num_hidden_layers)
     with TemporaryDirectory() as folder:
         for file in sorted(set(index["weight_map"].values())):
             Path(folder, file).symlink_to(Path(str(cached_file(name, file))).resolve())
         Path(folder, INDEX).write_text(json.dumps(index), encoding="utf-8")
+        config.save_pretrained(folder)
         yield folder
 
 
