@@ -36,13 +36,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerBase
 
-from tsgb.breakers.examples import Example, Kind
 from tsgb.breakers.losses import cosines
 from tsgb.breakers.representations import LAST, padded
 from tsgb.breakers.schedule import coefficients
 from tsgb.cli.output import print_rows
 from tsgb.models.loading import Base, adapter_parameters, using
 from tsgb.models.recompute import recomputed
+from tsgb.records.training import Example, Kind
 from tsgb.training import step as step_module
 from tsgb.training.engine import fresh_adapter
 from tsgb.training.forward import Forward
@@ -476,7 +476,7 @@ def _off(gradient: Tensor, expected: Tensor) -> float:
 
 
 def _flops(bench: Bench, examples: Sequence[Example], passes: int) -> float:
-    """Multiplications and additions of a step: frozen weights in every pass, LoRA's forward, backward and for itself."""
+    """Multiplications and additions of a step: frozen weights in every pass, LoRA's in three of its own."""
     adapter = sum(parameter.numel() for parameter in adapter_parameters(bench.base, "guard").values())
     frozen = sum(
         module.weight.numel() for name, module in bench.base.model.named_modules() if name.endswith(".base_layer")

@@ -140,6 +140,8 @@ class ModelSettings(_Section):
     """Folder or hub id of a causal LM with a chat template; empty: the shipped surrogate."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the frozen base."""
+    only_needed_blocks: bool = False
+    """Whether training stops at the highest rerouted layer and its helpers load no block above; needs twins off."""
 
 
 class RolloutSettings(_Section):
@@ -226,6 +228,16 @@ class BreakerSettings(_Section):
     """Hidden states that are rerouted, counted as transformers counts them: 0 is the embedding."""
     adapter_layers: Layers = (0, 1, 2)
     """Blocks that carry the adapter, counted from 0."""
+    micro_tokens: PositiveInt = 2048
+    """Most tokens in one forward pass of a training step; less needs less memory and changes no gradient."""
+    packed: bool = False
+    """Whether a training step lays sequences end to end instead of padding them to equal length."""
+    keep_references: bool = True
+    """Whether the frozen model's states of an example are computed once and kept, or in each step that needs them."""
+    recompute: bool = False
+    """Whether a training step computes activations twice instead of keeping them: a third slower, far less memory."""
+    fused_lora: bool = False
+    """Whether LoRA modules that read the same tensor compute together."""
 
 
 class AttackerSettings(_Section):
@@ -328,6 +340,24 @@ class Settings(BaseSettings):
             raise ValueError(
                 f"breaker.steps × breaker.accumulation is {passes} but upstream's schedule ends before "
                 f"{UPSTREAM_PASSES}; take fewer, or the mode paper"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_needs_the_blocks_left_out(self) -> Self:
+        breaker = self.breaker
+        if not self.model.only_needed_blocks:
+            return self
+        for name, without in (("twin_batch", 0), ("retain_loss", "distance"), ("mode", "paper")):
+            if (value := getattr(breaker, name)) != without:
+                raise ValueError(
+                    f"model.only_needed_blocks is true but breaker.{name} is {value}, which needs the blocks above; "
+                    f"take {without}, or load all blocks"
+                )
+        if (last := max(breaker.adapter_layers)) >= (highest := max(breaker.target_layers)):
+            raise ValueError(
+                f"model.only_needed_blocks is true and the highest of breaker.target_layers is {highest}, "
+                f"but breaker.adapter_layers reach block {last}, which would never learn; end them at {highest - 1}"
             )
         return self
 

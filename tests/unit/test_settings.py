@@ -83,6 +83,7 @@ def test_an_unknown_flag_is_refused_with_the_nearest_name() -> None:
         ("breaker.adapter_layers", "0,x", r"breaker.adapter_layers is 'x' \(flag\)"),
         ("run.preset", "smok", r"run.preset is 'smok' \(flag\), but should be 'smoke', 'default' or 'thorough'"),
         ("run.name", "a/b", r"run.name is 'a/b' \(flag\)"),
+        ("model.only_needed_blocks", "true", r"but breaker.twin_batch is 20, which needs the blocks above; take 0"),
         ("breaker.target_layers", "0,3", r"begin at 0 but breaker.adapter_layers begin at 0.*target 1 or higher"),
         ("rollout.episodes", 3, r"rollout.episodes is 3 but rollout.group_size is 8.*ask for 16 episodes"),
     ],
@@ -111,6 +112,13 @@ def test_what_the_released_code_cannot_do_is_refused(changes: dict[str, object],
 @pytest.mark.parametrize(("text", "names"), [("", ()), ("pay", ("pay",)), ("jailbreak, pay", ("jailbreak", "pay"))])
 def test_names_are_given_with_commas(text: str, names: tuple[str, ...]) -> None:
     assert load_settings(overrides={"breaker.left_out": text}).breaker.left_out == names
+
+
+def test_an_adapter_above_the_blocks_that_are_needed_is_refused() -> None:
+    only = {"model.only_needed_blocks": True, "breaker.twin_batch": 0}
+    assert load_settings(overrides=only).model.only_needed_blocks
+    with pytest.raises(SettingsError, match=r"adapter_layers reach block 3, which would never learn; end them at 2"):
+        load_settings(overrides=only | {"breaker.adapter_layers": "1,3"})
 
 
 def test_a_file_that_is_missing_or_broken_is_named(here: Path) -> None:

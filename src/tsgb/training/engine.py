@@ -1,8 +1,8 @@
 """Who computes the parts of a step: this process alone, or helpers beside it, with the same bits either way.
 
-A helper process loads the base model once and gets the examples; from then on only the adapter's vector goes to it and
-a gradient comes back. Every process computes with one thread: two torch threads are slower than one on a loaded
-machine.
+A helper process loads what the plan needs of the base model once and gets the examples; from then on only the adapter's
+vector goes to it and a gradient comes back. Every process computes with one thread: two torch threads are slower than
+one on a loaded machine.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tsgb.models.helpers import Helpers
 from tsgb.models.loading import Base, add_adapter, load_base
 from tsgb.training.plan import Strata, TrainingPlan
 from tsgb.training.step import PartGradient, PartWorker
+from tsgb.training.terms import needed_blocks
 
 Remote = tuple[NDArray[np.float32], dict[str, float]]
 
@@ -91,7 +92,7 @@ def fresh_adapter(base: Base, name: str, plan: TrainingPlan) -> None:
 def _open(path: str, dtype: str, name: str, plan: TrainingPlan, strata: Strata) -> None:
     """Make this process a worker of its own."""
     global _worker
-    base = load_base(path, dtype=dtype)
+    base = load_base(path, dtype=dtype, blocks=needed_blocks(plan))
     fresh_adapter(base, name, plan)
     _worker = PartWorker(base, name, plan, strata)
 

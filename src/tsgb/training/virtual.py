@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tsgb.errors import SettingsError
 from tsgb.models.loading import Base
 from tsgb.records.training import KINDS, Example
 from tsgb.training.defender import Defender
@@ -41,6 +42,11 @@ class WorldEngine(Engine):
     def __init__(
         self, base: Base, name: str, plan: TrainingPlan, strata: Strata, world: World, *, exact: bool, dropout: float
     ) -> None:
+        if dropout and plan.recompute:
+            raise SettingsError(
+                f"A dropout of {dropout} would draw anew where activations are recomputed; "
+                "set it to 0, or breaker.recompute to false."
+            )
         super().__init__(base, name, plan, strata)
         self.seed = 0
         self._world, self._exact = world, exact

@@ -81,7 +81,7 @@ def training_plan(run: Run) -> TrainingPlan:
             "retain/refusal": breaker.refusal_share,
         },
         layers=breaker.target_layers,
-        retain_layers=(*breaker.target_layers, -1),
+        retain_layers=(*breaker.target_layers, *(() if run.settings.model.only_needed_blocks else (-1,))),
         alpha=breaker.rerouting_alpha,
         mode=breaker.mode,
         accumulation=breaker.accumulation,
@@ -103,6 +103,11 @@ def training_plan(run: Run) -> TrainingPlan:
         init_std=breaker.init_std,
         learning_rate=breaker.learning_rate,
         seed=run.settings.run.seed,
+        micro_tokens=breaker.micro_tokens,
+        packed=breaker.packed,
+        keep_references=breaker.keep_references,
+        recompute=breaker.recompute,
+        fused_lora=breaker.fused_lora,
     )
 
 

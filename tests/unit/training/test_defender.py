@@ -20,6 +20,7 @@ from tsgb.records.training import Example
 from tsgb.training.defender import Defender, StepReport, train
 from tsgb.training.plan import TrainingPlan
 from tsgb.training.reports import dump_reports
+from tsgb.training.terms import needed_blocks
 from tsgb.training.vector import AdapterVector
 
 Examples = tuple[Example, ...]
@@ -44,6 +45,69 @@ def test_two_processes_make_the_same_adapter_as_one(
     base: Base, examples: Examples, plan: TrainingPlan, straight: dict[str, torch.Tensor]
 ) -> None:
     assert equal(trained(base, examples, plan, processes=2), straight)
+
+
+def test_two_processes_agree_where_one_of_them_loads_only_the_blocks_it_needs(
+    base: Base, examples: Examples, plan: TrainingPlan
+) -> None:
+    lower = plan.model_copy(update={"steps": 3, "twin_batch": 0, "retain_layers": (1, 2)})
+    assert needed_blocks(lower) == 2 and needed_blocks(plan) is None
+    assert equal(trained(base, examples, lower, processes=2), trained(base, examples, lower))
+
+
+def test_a_packed_training_goes_on_to_the_same_bits(
+    base: Base, examples: Examples, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    packed = plan.model_copy(update={"steps": 6, "packed": True, "keep_references": False, "fused_lora": True})
+    with Defender(base, examples, packed) as first:
+        for _ in range(3):
+            first.step()
+        first.save(tmp_path)
+        list(train(first))
+        straight = first.state().adapter
+    with Defender(base, examples, packed) as second:
+        second.restore(tmp_path)
+        list(train(second))
+        assert equal(second.state().adapter, straight)
+
+
+def test_a_lack_of_memory_is_answered_with_the_setting_to_turn(
+    tiny_model_path: Path, examples: Examples, plan: TrainingPlan, tmp_path: Path
+) -> None:
+    (tmp_path / "sets.jsonl").write_bytes(dump_examples(examples))
+    greedy = plan.model_copy(update={"micro_tokens": 10**6, "retain_batch": 4000, "breaker_batch": 0, "twin_batch": 0})
+    (tmp_path / "plan.json").write_text(greedy.model_dump_json())
+    (tmp_path / "script.py").write_text(SHORT_OF_MEMORY)
+    arguments = [str(tmp_path / "script.py"), str(tiny_model_path), str(tmp_path / "sets.jsonl")]
+    done = subprocess.run(
+        [sys.executable, *arguments, str(tmp_path / "plan.json")], capture_output=True, text=True, timeout=240
+    )
+    assert done.stdout.splitlines()[-1:] == [
+        "A micro-batch needs more memory than there is: set breaker.micro_tokens, now 1000000, to 500000, "
+        "or breaker.recompute to true."
+    ], done.stderr
+
+
+SHORT_OF_MEMORY = """
+import resource, sys
+from pathlib import Path
+from tsgb.breakers.examples import load_examples
+from tsgb.errors import ModelError
+from tsgb.models.loading import load_base
+from tsgb.training.defender import Defender
+from tsgb.training.plan import TrainingPlan
+
+if __name__ == "__main__":
+    model, sets, plan = map(Path, sys.argv[1:])
+    plan = TrainingPlan.model_validate_json(plan.read_text())
+    with Defender(load_base(model), load_examples(sets.read_bytes()), plan) as defender:
+        used = 4096 * int(Path("/proc/self/statm").read_text().split()[0])
+        resource.setrlimit(resource.RLIMIT_AS, (used + 2**28, used + 2**28))
+        try:
+            defender.step()
+        except ModelError as error:
+            print(error)
+"""
 
 
 @pytest.mark.parametrize("processes", [1, 2])

@@ -90,7 +90,7 @@ def test_packed_kinds_that_need_the_same_blocks_share_a_pass(
     )
     whole = {"parts": 1, "micro_tokens": 10**6, "packed": True, "keep_references": False}
     whole_gradient(base, plan.model_copy(update=whole), examples)
-    assert len(passes) == 5  # adapted: breakers, retain and twins; frozen: breakers, retain, the twins' own
+    assert len(passes) == 4  # breakers up to their layer, retain and twins to the last, adapted and frozen each
     assert all(rows == 1 for rows, _ in passes)
 
 
