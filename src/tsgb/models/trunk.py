@@ -22,7 +22,8 @@ from typing import Any, NoReturn
 import torch
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedConfig, PreTrainedModel
-from transformers.utils import cached_file, logging
+from transformers.utils import logging
+from transformers.utils.hub import cached_file
 
 from tsgb.errors import ModelError
 
@@ -61,13 +62,13 @@ def load_model(name: str, dtype: torch.dtype, blocks: int | None = None) -> PreT
     model.config.name_or_path = name
     for after in [key for key, _ in model.base_model.named_children() if AFTER.search(key)]:
         setattr(model.base_model, after, nn.Identity())
-    model.set_output_embeddings(NoHead(blocks, count))
+    model.set_output_embeddings(NoHead(blocks, count))  # type: ignore[no-untyped-call]
     return model
 
 
 def cut_from(model: PreTrainedModel) -> int | None:
     """How many blocks the model had before it was cut; None: it is whole."""
-    head = model.get_output_embeddings()
+    head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     return head.whole if isinstance(head, NoHead) else None
 
 
