@@ -55,6 +55,8 @@ def _assignment(name: str, value: object) -> str:
         return f"# {name} ="
     if isinstance(value, tuple):
         return f"{name} = {list(value)}"
+    if isinstance(value, bool):
+        return f"{name} = {str(value).lower()}"
     return f'{name} = "{value}"' if isinstance(value, str) else f"{name} = {value}"
 
 
