@@ -38,7 +38,6 @@ from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerB
 
 from tsgb.breakers.losses import cosines
 from tsgb.breakers.representations import LAST, padded
-from tsgb.breakers.schedule import coefficients
 from tsgb.cli.output import print_rows
 from tsgb.models.loading import Base, adapter_parameters, using
 from tsgb.models.recompute import recomputed
@@ -50,6 +49,7 @@ from tsgb.training.optimizer import AdapterOptimizer
 from tsgb.training.plan import TrainingPlan, by_stratum
 from tsgb.training.references import References
 from tsgb.training.step import PartWorker
+from tsgb.training.terms import coefficients
 from tsgb.training.vector import AdapterVector
 
 Row = dict[str, Any]
@@ -311,7 +311,7 @@ class ReferenceWay:
             with clock.phase("forward"):
                 kept = _mean(_distances(self._states("retain", *retain), frozen_retain), retain[1])
                 turned = _mean(cosines(self._states("breaker", *breaker), frozen_breaker).relu(), breaker[1])
-                turn, keep = coefficients(STEP, self._plan.steps, self._plan.alpha)
+                turn, keep = coefficients(self._plan, STEP)
             with clock.phase("backward"):
                 (turn * turned + keep * kept).backward()
         return Losses(turned.item(), kept.item()), self._adapter.take_gradient()

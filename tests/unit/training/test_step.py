@@ -179,7 +179,7 @@ def written_out(base: Base, plan: TrainingPlan, drawn: Sequence[Example], step: 
         for batch in micro_batches(cut(drawn, plan.parts)[part], plan.micro_tokens):
             kind = batch[0].kind
             ids, mask = padded([each.ids for each in batch]), padded([each.mask for each in batch])
-            frozen = references.of(batch)
+            frozen = references.of(batch)[batch[0].kind]
             if kind == "twin":
                 hidden = hidden_states(model, ids, [LAST])[0, :, :-1][mask[:, 1:]]
                 log_probs = F.log_softmax(logits(model, hidden).float(), dim=-1)
