@@ -14,7 +14,7 @@ import typer
 
 import tsgb
 from tsgb.cli import checkpoints, eval_local, report, settings, status, surrogate, train_local, trajectories
-from tsgb.errors import Interrupted, TsgbError, UserError
+from tsgb.errors import TsgbError, UserError
 
 COMMANDS = (train_local, eval_local, status, report, trajectories, checkpoints, surrogate, settings)
 """The modules whose `app` makes the tree, in the order of `--help`."""
@@ -54,8 +54,6 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _say(str(error), 2)
     except TsgbError as error:
         return _say(str(error), 1)
-    except Interrupted as interrupted:
-        code = 143 if str(interrupted) == "SIGTERM" else 130
     except (KeyboardInterrupt, typer.Abort):
         code = 130
     return _say(_interrupted(arguments), code) if code in (130, 143) else int(code)

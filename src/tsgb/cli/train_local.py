@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +11,10 @@ from tsgb.cli.options import Config, Json, Preset, Set, overrides
 from tsgb.cli.output import print_rows, progress_of
 from tsgb.cli.report import GUARDS
 from tsgb.cli.tables import comparison, guard_rows
+from tsgb.errors import Interrupted
 from tsgb.report.results import read_results
 from tsgb.report.runs import find_run
-from tsgb.settings import load_settings
+from tsgb.settings import Settings, load_settings
 from tsgb.worker.interruption import Interruption
 
 app = typer.Typer()
@@ -53,13 +54,21 @@ def train_local(
         "run.preset": preset,
     }
     settings = load_settings(config, overrides(set_, flags))
-    with Interruption().heard() as interruption, progress_of(quiet=json) as (tell, note):
-        from tsgb.worker.local import train_local as work
-
-        outputs = work(settings, tell=tell, note=note, interruption=interruption)
+    outputs = _work(settings, quiet=json)
     name = settings.run.name
     print_rows(comparison(outputs), as_json=json, title=f"Final exam of run {name}, test split, 95 % intervals")
     _report(settings.storage.root, name, quiet=json)
+
+
+def _work(settings: Settings, *, quiet: bool) -> dict[str, Any]:
+    """The run itself; a signal ends the command with that signal's own exit code, where typer knows only Ctrl-C's."""
+    try:
+        with Interruption().heard() as interruption, progress_of(quiet=quiet) as (tell, note):
+            from tsgb.worker.local import train_local as work
+
+            return work(settings, tell=tell, note=note, interruption=interruption)
+    except Interrupted as interrupted:
+        raise typer.Exit(143 if str(interrupted) == "SIGTERM" else 130) from interrupted
 
 
 def _report(storage: str, name: str, *, quiet: bool) -> None:
