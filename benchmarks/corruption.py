@@ -31,7 +31,7 @@ from tsgb.records.run import Lease
 from tsgb.storage import LocalStore
 
 RUN, COMMITS = "damaged", 4
-FILES = ("adapter.safetensors", "optim.safetensors", "trainer_state.json", "manifest.json")
+FILES = ("adapter.safetensors", "optim.safetensors", "probe.safetensors", "manifest.json")
 OUTPUTS = {"commit": "e1/r0-attack-s0-00000000", "loss": 0.25}
 
 Damage = Callable[[Path, Path, random.Random], object]

@@ -25,7 +25,7 @@ from uuid import UUID
 
 from blake3 import blake3
 
-from tsgb.errors import Conflict, Missing, TsgbError, Unreachable
+from tsgb.errors import Conflict, Missing, NoCompareAndSet, TsgbError, Unreachable
 from tsgb.storage.base import Watch, unwatched
 
 Contents = frozenset[tuple[str, bytes]]
@@ -57,6 +57,7 @@ class Simulated:
         self.name, self.answers = name, answers
         self.asked: list[Request] = []
         self.drawn = 0
+        self.fences = True
         self.notes: dict[str, Any] = {}
 
     def ask(self, *request: Any) -> Any:
@@ -109,7 +110,8 @@ class Simulated:
         return 0
 
     def probe(self) -> None:
-        return
+        if not self.fences:
+            raise NoCompareAndSet("this store is to be used as one that cannot fence")
 
     def draw(self) -> UUID:
         """A number that is another one at every call of every program, and the same when it is run again."""

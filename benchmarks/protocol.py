@@ -104,13 +104,9 @@ def sweeper(store: Simulated) -> None:
     sweep_fenced(store, RUN)
 
 
-def granter(store: Simulated) -> None:
-    """The manager replaces a writer."""
-    grant(store, RUN, store.name)
-
-
 def replacement(store: Simulated) -> None:
     """The manager grants an epoch and the new writer uses it."""
+    store.fences = False
     lease = grant(store, RUN, store.name)
     writer(1, lease.epoch)(store)
 
@@ -135,6 +131,7 @@ def search(name: str, *, means: bool = True) -> Search:
     scenario = SCENARIOS[name]
 
     def prepare(store: Simulated) -> None:
+        store.fences = not scenario.granted
         if scenario.granted:
             grant(store, RUN, "manager")
         lease = acquire(store, RUN, "first", granted_epoch=int(scenario.granted))

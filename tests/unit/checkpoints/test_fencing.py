@@ -159,16 +159,16 @@ def test_a_head_that_is_gone_is_noticed_and_repaired(store: LocalStore, publish_
 
 
 def test_a_zombie_that_writes_its_head_after_the_next_epoch_was_granted_deletes_nothing(tmp_path: Path) -> None:
-    class Replaced(LocalStore):
+    class Replaced(Blind):
         """Another writer is granted the run, and takes it over, just before a head is written."""
 
         def put_new(self, key: str, data: bytes) -> None:
             if "/epochs/1/heads/" in key:
-                other = LocalStore(self.root)
+                other = Blind(self.root)
                 acquire(other, "demo", "ignored", granted_epoch=grant(other, "demo", "next").epoch)
             super().put_new(key, data)
 
-    store, folder = LocalStore(tmp_path / "store"), tmp_path / "state"
+    store, folder = Blind(tmp_path / "store"), tmp_path / "state"
     old = acquire(store, "demo", "ignored", granted_epoch=grant(store, "demo", "first").epoch)
     commits = [commit(store, old, step, folder) for step in range(3)]
     place = {"round_number": 0, "stage": "train", "step": 3, "keep_last": 2}
