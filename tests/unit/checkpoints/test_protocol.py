@@ -9,8 +9,8 @@ import protocol
 import pytest
 from variants import VARIANTS
 
-SHORT = 2_500
-"""States a scenario; the first one has fewer and is looked at whole."""
+SHORT = 1_500
+"""States a scenario; some have fewer and are looked at whole."""
 
 
 @pytest.mark.parametrize("name", protocol.SCENARIOS)
@@ -20,11 +20,12 @@ def test_nothing_is_violated_in_any_order_of_requests(name: str) -> None:
     assert search.counts.states >= SHORT or search.counts.complete
 
 
-@pytest.mark.parametrize("name", ["two writers", "writer, pin, sweep", "granted: two writers"])
+@pytest.mark.parametrize("name", ["writer, rollback", "granted: two writers"])
 def test_nothing_is_violated_to_the_end_where_requests_are_only_reordered(name: str) -> None:
     search = protocol.search(name)
     search.faults = 0
-    assert protocol.violation(search, 4 * SHORT) == ""
+    assert protocol.violation(search, 20_000) == ""
+    assert search.counts.complete
 
 
 @pytest.mark.parametrize("name", VARIANTS)
