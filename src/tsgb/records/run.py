@@ -154,7 +154,7 @@ class Manifest(StoredRecord):
     """What the commit holds, by path inside its folder."""
     data: Annotated[dict[Name, Digest], CLOSED] = {}
     """Digests of what the state was computed from, by name."""
-    versions: dict[str, str] = {}
+    versions: Annotated[dict[Name, Name], CLOSED] = {}
     """Versions of the packages that computed it, and the hardware: under others what follows may have other bits."""
 
     @property

@@ -7,6 +7,7 @@ is told that what follows may round differently.
 from __future__ import annotations
 
 import platform
+import re
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,7 +22,8 @@ def fingerprint() -> dict[str, str]:
     found = {"processor": _processor(), "instructions": torch.backends.cpu.get_cpu_capability()}
     if torch.cuda.is_available():
         found |= {"gpu": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
-    return found | {name: held for name in PACKAGES if (held := _version(name))}
+    found |= {name: held for name in PACKAGES if (held := _version(name))}
+    return {name: _as_name(text) for name, text in found.items()}
 
 
 def differences(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
@@ -42,6 +44,11 @@ def downgraded(what: str, before: Mapping[str, str], now: Mapping[str, str]) -> 
         f"{what} was computed elsewhere ({'; '.join(differing)}): it goes on from exactly that state, but from here on "
         "its bits need not be those of a run that was never moved."
     )
+
+
+def _as_name(text: str) -> str:
+    """What others wrote as they liked, in the letters that a stored name may have."""
+    return re.sub(r"[^A-Za-z0-9_.+]+", "-", text).strip("-.+")[:100] or "unknown"
 
 
 def _processor() -> str:

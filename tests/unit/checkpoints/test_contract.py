@@ -76,12 +76,14 @@ def test_no_text_of_a_manifest_is_free_so_no_secret_finds_room_in_it() -> None:
     schema = Manifest.model_json_schema(by_alias=True)
     mappings = [node for node in nodes(schema) if node.get("type") == "object"]
     texts = [node for node in nodes(schema) if node.get("type") == "string"]
-    assert len(texts) == 6
+    assert len(texts) == 7
     assert all("pattern" in text for text in texts)
     assert all(mapping["additionalProperties"] is False for mapping in mappings)
     for text in ("https://user:key@host", "Bearer abc", "-----BEGIN KEY-----", "a=b&c", "key with spaces"):
         with pytest.raises(ValidationError):
             Manifest(**manifest_fields(stage=text))
+        with pytest.raises(ValidationError):
+            Manifest(**manifest_fields(versions={"torch": text}))
 
 
 def test_a_field_that_a_reader_does_not_know_is_refused_by_its_name() -> None:
