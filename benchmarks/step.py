@@ -373,7 +373,7 @@ def _lengths(count: int, longest: int, fill: float, generator: torch.Generator) 
 
 def _example(kind: Kind, number: int, tokens: int, vocabulary: int, generator: torch.Generator) -> Example:
     ids = tuple(torch.randint(0, vocabulary, (tokens,), generator=generator).tolist())
-    return Example(f"{kind}-{number}", kind, kind, ids, (True,) * tokens)
+    return Example(id=f"{kind}-{number}", kind=kind, stratum=kind, ids=ids, mask=(True,) * tokens)
 
 
 def stages(bench: Bench) -> list[Row]:
@@ -429,7 +429,7 @@ def scaling(bench: Bench) -> list[Row]:
     """Real tokens a second and memory, against how long and how many sequences are."""
     rows: list[Row] = []
     for length in (bench.size.length // 2, bench.size.length, 2 * bench.size.length):
-        for batch in (bench.arguments.batch // 4, bench.arguments.batch):
+        for batch in (max(2, bench.arguments.batch // 4), bench.arguments.batch):
             examples = bench.examples(batch, length)
             tokens = sum(len(example.ids) for example in examples)
             outcomes = _outcomes(bench, (STAGES[0], STAGES[-2]), examples, length)
