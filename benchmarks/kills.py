@@ -37,6 +37,7 @@ import tsgb.training.state
 from tsgb import surrogate
 from tsgb.cli.main import run as command_line
 from tsgb.cli.output import print_rows
+from tsgb.errors import InputError
 from tsgb.records.training import Example
 from tsgb.storage import LocalStore
 from tsgb.training.attacker import Attacker
@@ -312,7 +313,7 @@ def _die(job: Job, leg: Leg) -> str:
     """A world that dies, perhaps before there is any state to have a digest."""
     try:
         return rehearse(job, [leg])
-    except FileNotFoundError:
+    except InputError:
         return "none"
 
 
