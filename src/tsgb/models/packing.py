@@ -16,13 +16,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.attention import varlen
 from transformers import PreTrainedModel
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
@@ -30,6 +31,8 @@ from tsgb.errors import ModelError
 
 PACKED = "tsgb_packed"
 """What this attention is called in transformers' registry."""
+VARLEN: Any = import_module("torch.nn.attention.varlen") if find_spec("torch.nn.attention.varlen") else None
+"""Flash attention over sequences of any length, which older versions of torch lack."""
 KINDS = {"full_attention", "sliding_attention"}
 """Kinds of layers that can be packed, as a configuration's `layer_types` names them."""
 
@@ -126,11 +129,11 @@ class _Layer(NamedTuple):
 def _has_kernel(query: Tensor, layer: _Layer) -> bool:
     """Whether flash attention over sequences of any length runs here."""
     plain = layer.softcap is None and layer.sinks_H is None and query.shape[-1] <= 256
-    return plain and query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
+    return VARLEN is not None and plain and query.is_cuda and query.dtype in (torch.bfloat16, torch.float16)
 
 
 def _by_kernel(query: Tensor, key: Tensor, value: Tensor, layer: _Layer, ends: Tensor, longest: int) -> Tensor:
-    attended = varlen.varlen_attn(
+    attended = VARLEN.varlen_attn(
         query[0].transpose(0, 1),
         key[0].transpose(0, 1),
         value[0].transpose(0, 1),
